@@ -1,0 +1,85 @@
+"""Running a service: the event loop, signals, and HTTP servers that stop when they are told to.
+
+A service is a coroutine that takes a `stop` event, set by SIGTERM or SIGINT. It may serve several applications (its
+API and METRICS_PORT) in one loop: `serve` runs one and is cancelled or told to stop like any other task.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from sdlc_agents.settings import TlsServerSettings
+
+GRACEFUL_SECONDS = 8
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: a process with two servers has one place that hears signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serve(
+    app: Any,
+    *,
+    port: int,
+    host: str = "0.0.0.0",  # noqa: S104 - a container's own network namespace; Compose says what is published
+    tls: TlsServerSettings | None = None,
+    graceful_seconds: int = GRACEFUL_SECONDS,
+) -> AsyncIterator[int]:
+    """Serve an ASGI application while the block runs; yields the port (useful when 0 asked for a free one).
+
+    On leaving, open requests have `graceful_seconds` to finish. Raises `OSError` when the port is taken.
+    """
+    files: dict[str, Any] = {}
+    if tls is not None and tls.tls_certificate_file is not None and tls.tls_private_key_file is not None:
+        files = {"ssl_certfile": tls.tls_certificate_file, "ssl_keyfile": tls.tls_private_key_file}
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=graceful_seconds,
+            **files,
+        )
+    )
+    with socket.create_server((host, port), backlog=2048) as listener:
+        task = asyncio.create_task(server.serve(sockets=[listener]), name=f"http-{port}")
+        try:
+            while not server.started:
+                if task.done():
+                    await task
+                    raise RuntimeError("the HTTP server ended while it started")
+                await asyncio.sleep(0.005)
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await task
+
+
+def run_until_stopped(service: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run a service on uvloop until it returns; SIGTERM and SIGINT set the event it is given."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await service(stop)
+
+    uvloop.run(main())

@@ -1,0 +1,131 @@
+"""What the HTTP APIs share: request ids, request metrics, and errors as `{"error": …}`.
+
+For FastAPI and Starlette applications. `install` puts it all in place.
+"""
+
+import re
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CollectorRegistry
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sdlc_agents.errors import ServiceError, UnavailableError
+from sdlc_agents.metrics import HttpMetrics
+from sdlc_agents.mongo import is_outage
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+log = structlog.get_logger()
+
+
+class JsonResponse(Response):
+    """JSON by orjson; aware datetimes come out as ISO 8601 with `Z`."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The body's bytes."""
+        return orjson.dumps(content, option=orjson.OPT_UTC_Z)
+
+
+class RequestMiddleware:
+    """Gives each request an id (X-Request-ID in, out and in every log line) and counts it.
+
+    Also the last net: an exception that nothing else caught is logged with its trace and answered 500.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; other scopes pass."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(scope["headers"])
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            if status:
+                log.exception("request_broken_off")
+                raise
+            await _answer(error)(scope, receive, send_with_id)
+        finally:
+            route = scope.get("route")
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            endpoint = getattr(route, "path", "unmatched")
+            self._metrics.observe(method, endpoint, status or 499, time.perf_counter() - started)
+
+
+def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return uuid.uuid4().hex
+
+
+def _answer(error: Exception) -> JsonResponse:
+    if is_outage(error):
+        error = UnavailableError("the database is not available")
+    if isinstance(error, ServiceError):
+        if error.status >= 500:  # noqa: PLR2004
+            log.warning("request_failed", code=error.code, error=error.message)
+        return JsonResponse({"error": error.message}, error.status, error.headers)
+    log.error("request_crashed", exc_info=error)
+    return JsonResponse({"error": "internal error"}, 500)
+
+
+async def _on_service_error(_request: Request, error: Exception) -> Response:
+    return _answer(error)
+
+
+async def _on_http_exception(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return JsonResponse({"error": str(error.detail).lower()}, error.status_code, error.headers)
+
+
+async def _on_validation_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    return JsonResponse({"error": describe(error.errors())}, 400)
+
+
+def describe(errors: Sequence[Any]) -> str:
+    """Pydantic's errors as one sentence: `name: Field required; repositories.0.url: …`, without the given values."""
+    parts = []
+    for detail in errors:
+        place = [str(step) for step in detail["loc"] if step not in {"body", "query", "path", "header"}]
+        message = str(detail["msg"]).removeprefix("Value error, ")
+        parts.append(f"{'.'.join(place) or 'body'}: {message}")
+    return "; ".join(parts)
+
+
+def install(app: FastAPI, registry: CollectorRegistry) -> None:
+    """Give the application request ids, metrics and `{"error": …}` answers."""
+    app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_middleware(RequestMiddleware, metrics=HttpMetrics(registry))
