@@ -1,0 +1,58 @@
+"""The lab's command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from lab import engine, hosts, images
+from lab.console import LabError, say
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command of the lab and return its exit status."""
+    options = _parser().parse_args(arguments)
+    action: Callable[[argparse.Namespace], int | None] = options.action
+    try:
+        return action(options) or 0
+    except LabError as error:
+        say(f"FAILED: {error}")
+        if error.hint:
+            say(f"what to do: {error.hint}")
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on from here")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    engine_command = commands.add_parser("engine", help="have a Docker engine and the network")
+    engine_command.set_defaults(action=lambda _: engine.ensure())
+
+    host = commands.add_parser("host", help="make, list and remove test hosts")
+    verbs = host.add_subparsers(required=True, metavar="VERB")
+    create = verbs.add_parser("create", help="have a host that is up and answers over SSH")
+    create.add_argument("name")
+    create.add_argument("--suite", choices=images.SUITES, default=images.SUITES[0])
+    create.add_argument("--address", default="", help="on the lab's network; default: a free one")
+    create.set_defaults(action=_create)
+    destroy = verbs.add_parser("destroy", help="remove a host and its disk")
+    destroy.add_argument("name")
+    destroy.set_defaults(action=lambda options: hosts.destroy(options.name))
+    listing = verbs.add_parser("list", help="name, address, suite and state of every host")
+    listing.set_defaults(action=lambda _: _list())
+    return parser
+
+
+def _create(options: argparse.Namespace) -> None:
+    hosts.create(options.name, options.suite, options.address)
+
+
+def _list() -> None:
+    for host in hosts.known() if engine.answers() else []:
+        state = "up" if host.running else "stopped"
+        sys.stdout.write(f"{host.name} {host.address} {host.suite} {state}\n")

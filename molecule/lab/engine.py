@@ -1,0 +1,164 @@
+"""The Docker engine that carries the lab: any that answers, else one started here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from lab import machine, paths
+from lab.console import LabError, say, step
+from lab.process import attempt, locked, run, succeeds, wait_until, write
+
+NETWORK = "sdlc-lab"
+SUBNET = "10.212.0.0/24"
+GATEWAY = "10.212.0.1"
+
+_RUN_FOLDER = Path("/var/run/docker")
+_SOCKET = Path("/var/run/docker.sock")
+_PID_FILE = Path("/var/run/docker.pid")
+
+# What systemd and a Docker engine need inside a container, where the machine itself lacks a
+# capability (CAP_SYS_RESOURCE, mostly) and `--privileged` is therefore refused.
+_CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE "
+    "NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO "
+    "SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_TIME SYS_TTY_CONFIG MKNOD "
+    "LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM "
+    "BLOCK_SUSPEND AUDIT_READ"
+).split()
+
+
+def ensure() -> None:
+    """Have an engine that answers, and the lab's network on it."""
+    machine.install_tools()
+    with locked("engine"):
+        if not answers():
+            _start()
+        _ensure_network()
+
+
+def answers() -> bool:
+    """Whether a Docker engine answers."""
+    return succeeds(["docker", "version"])
+
+
+def stop() -> None:
+    """End the engine, if this lab started it. Its images and volumes stay on disk."""
+    pid_file = paths.cache("engine", "dockerd.pid")
+    with locked("engine"):
+        pid = _running(pid_file, "dockerd")
+        if pid is None:
+            return
+        os.kill(pid, 15)
+        wait_until(lambda: _running(pid_file, "dockerd") is None, "dockerd has ended", timeout=60)
+        pid_file.unlink(missing_ok=True)
+        say("the Docker engine was stopped")
+
+
+def host_flags(image: str) -> list[str]:
+    """The `docker run` flags with which a container of *image* can be a whole host.
+
+    Whether the machine allows `--privileged` is found out by trying, once an engine and kernel.
+    """
+    version = run(["docker", "info", "--format", "{{.CgroupVersion}} {{.KernelVersion}} {{.ID}}"])
+    cgroups, _, identity = version.strip().partition(" ")
+    memory = paths.cache("engine", "privileged.json")
+    known: dict[str, bool] = json.loads(memory.read_text()) if memory.is_file() else {}
+    if identity not in known:
+        trial = ["docker", "run", "--rm", "--privileged", "--entrypoint", "/bin/true", image]
+        known = {identity: succeeds(trial)}
+        write(memory, json.dumps(known))
+    flags = [
+        *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),
+        *("--stop-signal", "SIGRTMIN+3"),
+    ]
+    if cgroups == "1":
+        flags += ["--volume", "/sys/fs/cgroup:/sys/fs/cgroup:ro"]
+    else:
+        flags += ["--cgroupns", "private"]
+    if known[identity]:
+        return [*flags, "--privileged"]
+    return [
+        *flags,
+        *("--cap-drop", "ALL"),
+        *(f"--cap-add={capability}" for capability in _CAPABILITIES),
+        *("--security-opt", "seccomp=unconfined", "--security-opt", "systempaths=unconfined"),
+        *("--device-cgroup-rule", "a *:* rwm"),
+    ]
+
+
+def _start() -> None:
+    pid_file = paths.cache("engine", "dockerd.pid")
+    log = paths.cache("engine", "dockerd.log")
+    hint = f"see {log}; on a machine with systemd, `systemctl start docker` will do as well"
+    for known in (pid_file, _PID_FILE):
+        if _running(known, "dockerd") is not None:
+            wait_until(answers, "the Docker engine that runs already answers", timeout=60, hint=hint)
+            return
+    if os.geteuid() != 0:
+        raise LabError("no Docker engine answers", "start one, or run as root")
+    _remove_leftovers(pid_file)
+    with step("starting a Docker engine"), log.open("ab") as output:
+        process = subprocess.Popen(
+            [
+                "dockerd",
+                f"--host=unix://{_SOCKET}",
+                f"--pidfile={pid_file}",
+                f"--mtu={machine.mtu()}",
+                "--log-level=warn",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            start_new_session=True,
+        )
+
+        def ready() -> bool:
+            if process.poll() is not None:
+                tail = log.read_text(errors="replace").splitlines()[-15:]
+                raise LabError("dockerd ended at once:\n" + "\n".join(tail), hint)
+            return answers()
+
+        wait_until(ready, "the Docker engine answers", timeout=90, hint=hint)
+
+
+def _remove_leftovers(pid_file: Path) -> None:
+    """Remove what a killed engine left; a recycled process id would keep a new one from starting."""
+    leftovers = [pid_file, _PID_FILE, _SOCKET]
+    if _running(_RUN_FOLDER / "containerd/containerd.pid", "containerd") is None:
+        leftovers += sorted(_RUN_FOLDER.glob("containerd/*.pid"))
+        leftovers += sorted(_RUN_FOLDER.glob("containerd/*.sock*"))
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+
+
+def _running(pid_file: Path, name: str) -> int | None:
+    """The process id in *pid_file*, if such a process lives and is called *name*."""
+    try:
+        pid = int(pid_file.read_text())
+        alive = Path(f"/proc/{pid}/comm").read_text().strip() == name
+    except (OSError, ValueError):
+        return None
+    return pid if alive else None
+
+
+def _ensure_network() -> None:
+    if succeeds(["docker", "network", "inspect", NETWORK]):
+        return
+    created = attempt(
+        [
+            *("docker", "network", "create", "--driver", "bridge"),
+            *("--subnet", SUBNET, "--gateway", GATEWAY),
+            *("--opt", f"com.docker.network.driver.mtu={machine.mtu()}"),
+            *("--opt", f"com.docker.network.bridge.name={NETWORK}"),
+            NETWORK,
+        ]
+    )
+    if created.returncode != 0:
+        raise LabError(
+            f"the network {NETWORK} ({SUBNET}) could not be made: {created.stderr.strip()}",
+            "remove what uses these addresses (`ip route`, `docker network ls`), then try again",
+        )

@@ -1,0 +1,92 @@
+"""Images made by mmdebstrap from Debian's packages alone, each cached by what goes into it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from lab import machine, paths
+from lab.console import LabError, step
+from lab.process import content_key, locked, run, succeeds, write
+
+SUITES = ("trixie", "bookworm")
+
+_HOST_PACKAGES = (
+    "systemd systemd-sysv python3 python3-apt ca-certificates iproute2 dbus openssh-server cron "
+    "sudo procps"
+).split()
+
+# PID 1 of a host. Docker mounts three files into it, which a program that replaces such a file as
+# a whole could not; the host gets files of its own instead, then becomes systemd. On a first boot
+# the file below the mount is empty; later it holds what the host's administrator wrote. The image
+# carries no SSH host keys: each host makes its own.
+_INIT = """#!/bin/sh
+set -eu
+for name in hosts resolv.conf hostname; do
+    if mountpoint -q "/etc/$name"; then
+        cp "/etc/$name" "/run/docker-$name"
+        umount "/etc/$name"
+        [ -s "/etc/$name" ] || cp "/run/docker-$name" "/etc/$name"
+    fi
+done
+[ -s /etc/ssh/ssh_host_ed25519_key ] || ssh-keygen -A
+exec /sbin/init SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1
+"""
+
+
+def host(suite: str) -> str:
+    """The image of a bare host of *suite*: systemd, SSH and Python, nothing else."""
+    if suite not in SUITES:
+        raise LabError(f"no such suite: {suite}", f"one of {', '.join(SUITES)}")
+    script = paths.cache("images", "init")
+    write(script, _INIT)
+    hooks = [
+        f"upload {script} /lab-init",
+        'chmod 0755 "$1"/lab-init',
+        'rm -f "$1"/etc/ssh/ssh_host_*',
+        ': > "$1"/etc/machine-id',
+    ]
+    return _image(f"host-{suite}", suite, _HOST_PACKAGES, hooks, ["/lab-init"], _INIT)
+
+
+def programs(name: str, packages: Sequence[str]) -> str:
+    """An image of Debian 13 with *packages*, for the lab's own programs."""
+    wanted = sorted({"ca-certificates", "python3", "procps", "iproute2", *packages})
+    # Nothing may start while packages are unpacked: these containers have an init of their own.
+    hooks = ['printf "#!/bin/sh\\nexit 101\\n" > "$1"/usr/sbin/policy-rc.d']
+    return _image(name, "trixie", wanted, hooks, ["/bin/bash"], "")
+
+
+def _image(
+    name: str,
+    suite: str,
+    packages: Sequence[str],
+    hooks: Sequence[str],
+    command: Sequence[str],
+    extra: str,
+) -> str:
+    mirror = machine.apt_mirror()
+    sources = [
+        f"deb {mirror.archive} {suite} main",
+        f"deb {mirror.archive} {suite}-updates main",
+        f"deb {mirror.security} {suite}-security main",
+    ]
+    key = content_key(*sources, *packages, *hooks, *command, extra)
+    image = f"sdlc-lab-{name}:{key}"
+    with locked(f"image-{name}"):
+        if succeeds(["docker", "image", "inspect", image]):
+            return image
+        archive = paths.cache("images", f"{name}.tar")
+        with step(f"making the image {image} from Debian's packages"):
+            run(
+                [
+                    *("mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}"),
+                    *(f"--customize-hook={hook}" for hook in hooks),
+                    *(suite, str(archive), *sources),
+                ],
+                hint="check that this machine's apt sources can be reached, then try again",
+            )
+            change = f"CMD {json.dumps(list(command))}"
+            run(["docker", "import", "--change", change, str(archive), image])
+        archive.unlink()
+    return image

@@ -1,0 +1,95 @@
+"""Facts about the machine that the lab runs on, and the tools that it installs there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from lab.console import LabError, step
+from lab.process import attempt, locked, run, succeeds
+
+CA_FOLDER = Path("/usr/local/share/ca-certificates")
+
+_TOOLS = {
+    "dockerd": "docker.io",
+    "mmdebstrap": "mmdebstrap",
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "ssh-keygen": "openssh-client",
+    "gpg": "gnupg",
+    "openssl": "openssl",
+    "dpkg-deb": "dpkg",
+    "apt-ftparchive": "apt-utils",
+}
+
+
+@dataclass(frozen=True)
+class AptMirror:
+    """Where this machine gets Debian's packages: the archive's and the security archive's URL."""
+
+    archive: str
+    security: str
+
+
+def install_tools() -> None:
+    """Install, by apt, those of the lab's tools that this machine lacks."""
+    wanted = dict(_TOOLS)
+    if succeeds(["docker", "version"]):
+        del wanted["dockerd"]
+    missing = sorted({package for tool, package in wanted.items() if not shutil.which(tool)})
+    if not missing:
+        return
+    if os.geteuid() != 0:
+        raise LabError(
+            f"these packages are missing: {' '.join(missing)}",
+            f"run as root, or install them: apt-get install {' '.join(missing)}",
+        )
+    with locked("apt"), step(f"installing {', '.join(missing)}"):
+        hint = "check this machine's apt sources, then run the same command again"
+        run(["apt-get", "update", "-q"], hint=hint)
+        run(
+            ["apt-get", "install", "-qy", "--no-install-recommends", *missing],
+            env={"DEBIAN_FRONTEND": "noninteractive"},
+            hint=hint,
+        )
+
+
+@cache
+def mtu() -> int:
+    """The MTU of the interface that leads outside: the lab's networks must not exceed it."""
+    for line in attempt(["ip", "-o", "route", "show", "default"]).stdout.splitlines():
+        words = line.split()
+        if "dev" in words:
+            device = words[words.index("dev") + 1]
+            return int(Path("/sys/class/net", device, "mtu").read_text())
+    return 1500
+
+
+@cache
+def apt_mirror() -> AptMirror:
+    """The Debian mirror that this machine's own apt sources name, else Debian's public one."""
+    found: dict[str, str] = {}
+    targets = attempt(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"]
+    )
+    codename = _os_release().get("VERSION_CODENAME", "")
+    for line in targets.stdout.splitlines():
+        uri, _, release = line.partition(" ")
+        found.setdefault(release, uri.rstrip("/"))
+    return AptMirror(
+        archive=found.get(codename, ""),
+        security=found.get(f"{codename}-security", ""),
+    )
+
+
+def extra_ca_certificates() -> dict[str, str]:
+    """The CA certificates that this machine trusts beside Debian's: name to PEM."""
+    return {path.stem: path.read_text() for path in sorted(CA_FOLDER.glob("*.crt"))}
+
+
+def _os_release() -> dict[str, str]:
+    pairs = (line.partition("=") for line in Path("/etc/os-release").read_text().splitlines())
+    return {key: value.strip('"') for key, _, value in pairs}
