@@ -24,6 +24,8 @@ logger = logging.getLogger("lab")
 HEADER_LIMIT = 64 * 1024
 IDLE_SECONDS = 75.0
 
+_REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -151,8 +153,15 @@ async def _read_body(
     return body
 
 
-async def _send(writer: asyncio.StreamWriter, response: Response, *, stand_in: str, close: bool) -> None:
-    reason = HTTPStatus(response.status).phrase if response.status in HTTPStatus else "Unknown"
+async def _send(
+    writer: asyncio.StreamWriter,
+    response: Response,
+    *,
+    stand_in: str,
+    close: bool,
+    head_only: bool = False,
+) -> None:
+    reason = _REASONS.get(response.status, "Unknown")
     headers = {"x-lab-stand-in": stand_in, **response.headers}
     if isinstance(response.body, bytes):
         headers["content-length"] = str(len(response.body))
@@ -162,7 +171,9 @@ async def _send(writer: asyncio.StreamWriter, response: Response, *, stand_in: s
         headers["connection"] = "close"
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     writer.write(f"HTTP/1.1 {response.status} {reason}\r\n{head}\r\n".encode("latin-1"))
-    if isinstance(response.body, bytes):
+    if head_only:
+        pass
+    elif isinstance(response.body, bytes):
         writer.write(response.body)
     else:
         async for part in response.body:
@@ -240,7 +251,7 @@ class Server:
             response = Response.json({"error": "the stand-in itself failed, see its log"}, 500)
         logger.info("%s %s %s", method, parts.path, response.status)
         close = headers.get("connection", "").lower() == "close"
-        await _send(writer, response, stand_in=self._stand_in, close=close)
+        await _send(writer, response, stand_in=self._stand_in, close=close, head_only=method == "HEAD")
         return not close
 
 
