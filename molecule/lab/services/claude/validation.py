@@ -102,7 +102,7 @@ def check(body: Any, *, betas: Sequence[str], counting: bool = False) -> None:
     _require(
         isinstance(temperature, int | float) and 0 <= temperature <= 1, "temperature: must be in [0, 1]"
     )
-    _check_messages(body.get("messages"), late_system=any(b.startswith("mid-conversation-") for b in betas))
+    _check_messages(body.get("messages"), betas)
 
 
 def _check_thinking(thinking: Any, max_tokens: int | None) -> None:
@@ -170,14 +170,18 @@ def _check_choice(choice: Any, names: set[str]) -> None:
         _require(choice.get("name") in names, "tool_choice.name: no such tool")
 
 
-def _check_messages(messages: Any, *, late_system: bool) -> None:
+def _check_messages(messages: Any, betas: Sequence[str]) -> None:
+    late_system = any(beta.startswith("mid-conversation-") for beta in betas)
+    fields = {"role", "content"}
+    if any(beta.startswith("per-turn-control-") for beta in betas):
+        fields.add("output_config")
     _require(isinstance(messages, list), "messages: Field required")
     _require(bool(messages), "messages: at least one message is required")
     open_calls: set[str] = set()
     for index, message in enumerate(messages):
         where = f"messages.{index}"
         _require(isinstance(message, dict), f"{where}: must be an object")
-        _only(message, {"role", "content"}, f"{where}.")
+        _only(message, fields, f"{where}.")
         role = message.get("role")
         roles = {"user", "assistant", "system"} if late_system and index else {"user", "assistant"}
         _require(role in roles, f"{where}.role: Unexpected role {role!r}")
