@@ -1,0 +1,149 @@
+"""Running git on repositories that nobody here trusts.
+
+Every call starts from an empty environment and no configuration but what stands here: no hooks, no credential helper,
+no submodules, no file system monitor, only the listed protocols. Secrets go to git by the environment of the one call
+that needs them (see `Credentials`), never by an argument or an address.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sdlc_agents.errors import ServiceError
+
+ASKPASS = Path(__file__).with_name("askpass.sh")
+OUTPUT_BYTES = 8 * 1024 * 1024
+_ERROR_CHARACTERS = 2000
+
+_SAFE_OPTIONS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.attributesFile=/dev/null",
+    "core.excludesFile=/dev/null",
+    "core.pager=cat",
+    "credential.helper=",
+    "submodule.recurse=false",
+    "fetch.recurseSubmodules=false",
+    "http.followRedirects=initial",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "commit.gpgSign=false",
+    "advice.detachedHead=false",
+)
+
+
+class GitError(ServiceError):
+    """git ended with an error, took too long, or wrote more than is read. The message carries what git said."""
+
+    code = "git_failed"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a forge asks for over HTTPS. `origin` (`https://host[:port]`) is the only place they are given to."""
+
+    origin: str
+    username: str
+    secret: str = field(repr=False)
+
+    def environment(self) -> dict[str, str]:
+        """The variables that make git ask `askpass.sh`, which answers for this origin alone."""
+        parts = urlsplit(self.origin)
+        return {
+            "GIT_ASKPASS": str(ASKPASS),
+            "SDLC_GIT_ORIGIN": f"{parts.scheme}://{self.username}@{parts.netloc}",
+            "SDLC_GIT_SECRET": self.secret,
+        }
+
+
+@dataclass(frozen=True)
+class Git:
+    """git in one directory. `protocols` are the transports it may use, `options` further `-c name=value` pairs."""
+
+    directory: Path
+    protocols: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    async def run(
+        self,
+        *arguments: str,
+        seconds: float = 60,
+        credentials: Credentials | None = None,
+        stdin: bytes | None = None,
+        accept: tuple[int, ...] = (0,),
+    ) -> str:
+        """What the command wrote to standard output.
+
+        Raises `GitError` when its status is not in `accept`, after `seconds`, or past `OUTPUT_BYTES` of output. The
+        command and all that it started are dead when this returns or raises.
+        """
+        options = [*_SAFE_OPTIONS, *self.options]
+        if credentials is not None:
+            options.append(f"credential.username={credentials.username}")
+        command = ["git", *(part for option in options for part in ("-c", option)), *arguments]
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=self.directory,
+            env=self._environment(credentials),
+            stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        name = arguments[0]
+        try:
+            async with asyncio.timeout(seconds):
+                _, output, errors = await asyncio.gather(
+                    _write(process, stdin),
+                    _read(process.stdout, OUTPUT_BYTES, name),
+                    _read(process.stderr, OUTPUT_BYTES, name),
+                )
+                status = await process.wait()
+        except TimeoutError as error:
+            raise GitError(f"git {name} took longer than {seconds:.0f} s") from error
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        if status not in accept:
+            reason = errors.decode(errors="replace").strip()[-_ERROR_CHARACTERS:]
+            raise GitError(f"git {name} failed: {reason or f'status {status}'}")
+        return output.decode(errors="replace")
+
+    def _environment(self, credentials: Credentials | None) -> dict[str, str]:
+        environment = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": "/nonexistent",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ALLOW_PROTOCOL": ":".join(self.protocols) or "none",
+            "GIT_LFS_SKIP_SMUDGE": "1",
+            **self.environment,
+        }
+        return environment if credentials is None else environment | credentials.environment()
+
+
+async def _write(process: asyncio.subprocess.Process, data: bytes | None) -> None:
+    if data is None or process.stdin is None:
+        return
+    with suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(data)
+        await process.stdin.drain()
+    process.stdin.close()
+
+
+async def _read(stream: asyncio.StreamReader | None, limit: int, name: str) -> bytes:
+    content = bytearray()
+    while stream is not None and (chunk := await stream.read(65536)):
+        content += chunk
+        if len(content) > limit:
+            raise GitError(f"git {name} wrote more than {limit} bytes")
+    return bytes(content)

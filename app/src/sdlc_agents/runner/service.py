@@ -1,0 +1,102 @@
+"""`sdlc-agents agent-runner`: serves one job and ends, so that Docker starts it afresh with an empty /job.
+
+It is meant to be the first process of its container (no init in front of it): the kernel then ignores SIGKILL and
+SIGSTOP sent to it from inside, and its end is the end of everything the job started.
+"""
+
+import asyncio
+import os
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+from fastapi import FastAPI
+
+from sdlc_agents.errors import UnavailableError
+from sdlc_agents.health import health_server
+from sdlc_agents.logs import configure_logging
+from sdlc_agents.metrics import new_registry
+from sdlc_agents.runner.endpoints import KnownClients, router
+from sdlc_agents.runner.job import JobSlot
+from sdlc_agents.runner.metrics import RunnerMetrics
+from sdlc_agents.runner.processes import hold_descendants, kill_descendants, reap_orphans
+from sdlc_agents.runner.settings import RunnerSettings
+from sdlc_agents.runner.workspace import JobDirectory
+from sdlc_agents.serving import run_until_stopped, serve
+from sdlc_agents.settings import load_settings, public_values
+from sdlc_agents.web import install
+
+_KEPT = ("PATH", "LANG")
+
+log = structlog.get_logger()
+
+
+def run() -> None:
+    """Serve until the job is done or SIGTERM comes."""
+    settings = load_settings(RunnerSettings)
+    configure_logging(settings, "agent-runner")
+    _forget_environment(settings.job_dir)
+    hold_descendants()
+    run_until_stopped(lambda stop: serve_one_job(settings, stop))
+
+
+async def serve_one_job(settings: RunnerSettings, stop: asyncio.Event) -> None:
+    """The service; returns when the job was collected, or when `stop` is set."""
+    began = time.monotonic()
+    registry = new_registry()
+    directory = JobDirectory(settings.job_dir)
+    directory.clear()
+    directory.create()
+    slot = JobSlot(
+        directory,
+        RunnerMetrics(registry),
+        proxy=settings.egress_proxy_url,
+        collect_seconds=settings.collect_seconds,
+    )
+    app = FastAPI(title="agent-runner", openapi_url=None)
+    install(app, registry)
+    app.include_router(router(slot))
+    guarded = KnownClients(app, settings.agent_runner_clients)
+
+    async def idle() -> None:
+        if slot.state != "idle":
+            raise UnavailableError(f"the runner is {slot.state}")
+
+    reaper = asyncio.create_task(reap_orphans(), name="reaper")
+    try:
+        async with (
+            health_server(settings, {"runner": idle}, registry),
+            serve(guarded, port=settings.agent_runner_port, graceful_seconds=2),
+        ):
+            log.info("runner_ready", **public_values(settings))
+            await _first(stop, slot.done)
+            slot.stop("cancelled")
+            await kill_descendants()
+            # Docker waits longer and longer between restarts of a container that lived for less than ten seconds.
+            remaining = settings.minimum_uptime_seconds - (time.monotonic() - began)
+            if not stop.is_set() and remaining > 0:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), remaining)
+    finally:
+        reaper.cancel()
+    log.info("runner_ends")
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+def _forget_environment(job_dir: Path) -> None:
+    """What a job starts inherits nothing of this process's environment but where programs are."""
+    kept = {name: value for name in _KEPT if (value := os.environ.get(name))}
+    os.environ.clear()
+    os.environ.update(kept)
+    os.environ["HOME"] = str(job_dir / "home")
+    tempfile.tempdir = str(job_dir / "tmp")

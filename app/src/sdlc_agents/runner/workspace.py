@@ -1,0 +1,119 @@
+"""The repository of one job: unpacked from the consumer's bundle, committed, and packed for the way back."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdlc_agents.agent.git import Git, GitError
+from sdlc_agents.runner.protocol import JobRequest
+
+_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
+_START = "refs/sdlc/start"
+
+
+@dataclass(frozen=True)
+class JobDirectory:
+    """Where a job's files are; all below one directory that is empty when the runner starts."""
+
+    root: Path
+
+    @property
+    def repository(self) -> Path:
+        """The agent's working directory."""
+        return self.root / "repository"
+
+    @property
+    def home(self) -> Path:
+        """HOME of the agent and its tools."""
+        return self.root / "home"
+
+    @property
+    def temporary(self) -> Path:
+        """TMPDIR of the agent and its tools."""
+        return self.root / "tmp"
+
+    @property
+    def incoming(self) -> Path:
+        """The bundle that came with the job."""
+        return self.root / "incoming.bundle"
+
+    @property
+    def result(self) -> Path:
+        """The bundle that goes back."""
+        return self.root / "result.bundle"
+
+    def create(self) -> None:
+        """Make the directories."""
+        for directory in (self.repository, self.home, self.temporary):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def clear(self) -> None:
+        """Remove whatever an earlier process left."""
+        for entry in self.root.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+class Workspace:
+    """Git on the job's repository. The agent may have changed everything in it, `.git` included."""
+
+    def __init__(self, directory: JobDirectory, job: JobRequest) -> None:
+        self._directory = directory
+        self._job = job
+        self._git = Git(directory.repository, protocols=("file",), environment=identity(job))
+
+    async def unpack(self) -> None:
+        """Check the branch out, at the job's start. Raises `GitError`."""
+        job = self._job
+        await self._git.run("init", "--quiet", "--template=", f"--initial-branch={job.base_branch}")
+        if job.shallow:
+            shallow = "".join(f"{commit}\n" for commit in job.shallow)
+            (self._directory.repository / ".git" / "shallow").write_text(shallow, encoding="ascii")
+        await self._git.run(
+            "fetch", "--quiet", str(self._directory.incoming), "refs/heads/*:refs/remotes/origin/*", seconds=600
+        )
+        await self._git.run("checkout", "--quiet", "--no-track", "-b", job.branch, job.start_commit, seconds=600)
+        self._directory.incoming.unlink()
+
+    async def commit(self) -> bool:
+        """Commit what the agent left uncommitted on the branch; whether the branch has anything new.
+
+        The repository's configuration is written anew first, so that no filter or other program that the agent
+        (or the repository's own scripts) configured runs here.
+        """
+        job = self._job
+        dot_git = self._directory.repository / ".git"
+        if dot_git.is_symlink() or not dot_git.is_dir():
+            raise GitError("the agent replaced the repository's .git directory")
+        shutil.rmtree(dot_git / "hooks", ignore_errors=True)
+        for name in ("config", "config.worktree", "info/attributes", "index.lock", "HEAD.lock"):
+            (dot_git / name).unlink(missing_ok=True)
+        (dot_git / "config").write_text(_CONFIG, encoding="ascii")
+        # The branch as it is, whatever is checked out now: work on another branch or a detached HEAD is kept too.
+        await self._git.run("symbolic-ref", "HEAD", f"refs/heads/{job.branch}")
+        await self._git.run("update-ref", _START, job.start_commit)
+        await self._git.run("add", "--all", seconds=600)
+        tree = await self._git.run("write-tree", seconds=600)
+        if tree != await self._git.run("rev-parse", f"refs/heads/{job.branch}^{{tree}}"):
+            await self._git.run("commit", "--quiet", "--no-verify", f"--message={job.commit_message}", seconds=600)
+        return bool(await self._git.run("rev-list", "--max-count=1", f"{_START}..refs/heads/{job.branch}"))
+
+    async def pack(self) -> Path:
+        """The bundle with the branch's new commits, which needs the start commit to be read."""
+        result = self._directory.result
+        await self._git.run(
+            "bundle", "create", "--quiet", str(result), f"{_START}..refs/heads/{self._job.branch}", seconds=600
+        )
+        return result
+
+
+def identity(job: JobRequest) -> dict[str, str]:
+    """The environment that makes commits carry the appliance's name."""
+    return {
+        "GIT_AUTHOR_NAME": job.author_name,
+        "GIT_AUTHOR_EMAIL": job.author_email,
+        "GIT_COMMITTER_NAME": job.author_name,
+        "GIT_COMMITTER_EMAIL": job.author_email,
+    }
