@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from lab import engine, hosts, images
+from lab import backends, engine, hosts, images
 from lab.console import LabError, say
 
 
@@ -45,11 +45,23 @@ def _parser() -> argparse.ArgumentParser:
     destroy.set_defaults(action=lambda options: hosts.destroy(options.name))
     listing = verbs.add_parser("list", help="name, address, suite and state of every host")
     listing.set_defaults(action=lambda _: _list())
+
+    backend = commands.add_parser("test-services", help="a real MongoDB and RabbitMQ for tests")
+    verbs = backend.add_subparsers(required=True, metavar="VERB")
+    up = verbs.add_parser("up", help="have them running; prints the app's environment variables")
+    up.set_defaults(action=lambda _: _backends_up())
+    down = verbs.add_parser("down", help="remove them")
+    down.set_defaults(action=lambda _: backends.down())
     return parser
 
 
 def _create(options: argparse.Namespace) -> None:
     hosts.create(options.name, options.suite, options.address)
+
+
+def _backends_up() -> None:
+    for name, value in backends.up().environment().items():
+        sys.stdout.write(f"{name}={value}\n")
 
 
 def _list() -> None:

@@ -49,11 +49,13 @@ def host(suite: str) -> str:
     return _image(f"host-{suite}", suite, _HOST_PACKAGES, hooks, ["/lab-init"], _INIT)
 
 
-def programs(name: str, packages: Sequence[str]) -> str:
-    """An image of Debian 13 with *packages*, for the lab's own programs."""
+def programs(name: str, packages: Sequence[str], hooks: Sequence[str] = ()) -> str:
+    """An image of Debian 13 with *packages*, for the lab's own programs.
+
+    Args:
+        hooks: Customize hooks of mmdebstrap, run when the packages are there.
+    """
     wanted = sorted({"ca-certificates", "python3", "procps", "iproute2", *packages})
-    # Nothing may start while packages are unpacked: these containers have an init of their own.
-    hooks = ['printf "#!/bin/sh\\nexit 101\\n" > "$1"/usr/sbin/policy-rc.d']
     return _image(name, "trixie", wanted, hooks, ["/bin/bash"], "")
 
 
