@@ -1,0 +1,52 @@
+"""What the gateway counts. `model` is the price list's name, so that it cannot grow without bound."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from sdlc_agents.gateway.pricing import Tokens
+
+_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+
+
+class GatewayMetrics:
+    """Requests, tokens, cost, refusals, and the time that the gateway itself adds."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "sdlc_llm_requests_total", "Answers of the model's API, by status", ["model", "status"], registry=registry
+        )
+        self._tokens = Counter("sdlc_llm_tokens_total", "Tokens used", ["model", "kind"], registry=registry)
+        self._cost = Counter("sdlc_llm_cost_usd_total", "Cost in USD by the price list", ["model"], registry=registry)
+        self._refused = Counter(
+            "sdlc_llm_refused_total", "Requests that the gateway refused", ["reason"], registry=registry
+        )
+        self._overhead = Histogram(
+            "sdlc_llm_overhead_seconds",
+            "Time between a request's last byte and its departure to the API",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._uncounted = Counter(
+            "sdlc_llm_uncounted_total", "Answers whose usage could not be stored", registry=registry
+        )
+
+    def answered(self, model: str, status: int) -> None:
+        """One answer has begun."""
+        self._requests.labels(model, str(status)).inc()
+
+    def used(self, model: str, tokens: Tokens, cost_usd: float) -> None:
+        """One answer is over."""
+        for kind, count in tokens.model_dump().items():
+            self._tokens.labels(model, kind.removesuffix("_tokens")).inc(count)
+        self._cost.labels(model).inc(cost_usd)
+
+    def refused(self, reason: str) -> None:
+        """One request went nowhere."""
+        self._refused.labels(reason).inc()
+
+    def passed_on(self, seconds: float) -> None:
+        """One request left after so long."""
+        self._overhead.observe(seconds)
+
+    def uncounted(self) -> None:
+        """The database did not take what an answer used."""
+        self._uncounted.inc()

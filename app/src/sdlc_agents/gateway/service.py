@@ -1,0 +1,60 @@
+"""`sdlc-agents llm-gateway`."""
+
+import asyncio
+
+import structlog
+from fastapi import FastAPI
+
+from sdlc_agents import mongo
+from sdlc_agents.gateway.endpoints import install_errors, router
+from sdlc_agents.gateway.forwarding import Gateway
+from sdlc_agents.gateway.metrics import GatewayMetrics
+from sdlc_agents.gateway.pricing import PriceList
+from sdlc_agents.gateway.repository import JobRepository
+from sdlc_agents.gateway.settings import GatewaySettings
+from sdlc_agents.gateway.upstream import Upstream
+from sdlc_agents.health import health_server
+from sdlc_agents.logs import configure_logging
+from sdlc_agents.metrics import new_registry
+from sdlc_agents.serving import run_until_stopped, serve
+from sdlc_agents.settings import load_settings, public_values
+from sdlc_agents.web import install
+
+log = structlog.get_logger()
+
+
+def run() -> None:
+    """Serve until SIGTERM."""
+    settings = load_settings(GatewaySettings)
+    configure_logging(settings, "llm-gateway")
+    run_until_stopped(lambda stop: serve_gateway(settings, stop))
+
+
+async def serve_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
+    """The service; returns when `stop` is set and open answers had their time to end."""
+    registry = new_registry()
+    client = mongo.connect(settings, application="llm-gateway")
+    db = mongo.database(client, settings)
+    upstream = Upstream(settings)
+    gateway = Gateway(
+        JobRepository(db),
+        upstream,
+        PriceList(settings.llm_gateway_prices),
+        GatewayMetrics(registry),
+        job_requests=settings.llm_gateway_job_requests,
+    )
+    app = FastAPI(title="llm-gateway", openapi_url=None)
+    install(app, registry)
+    install_errors(app)
+    app.include_router(router(gateway))
+    try:
+        async with (
+            health_server(settings, {"mongodb": lambda: mongo.ping(db)}, registry),
+            serve(app, port=settings.llm_gateway_port),
+        ):
+            log.info("gateway_ready", **public_values(settings))
+            await stop.wait()
+        await gateway.close()
+    finally:
+        await upstream.close()
+        await client.close()
