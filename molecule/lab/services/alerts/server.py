@@ -28,10 +28,10 @@ STAND_IN = "alerts (receiver of Alertmanager's webhooks and mail)"
 class Alerts:
     """Takes webhooks that carry the expected token; reading needs none."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, mailbox: Mailbox | None = None) -> None:
         self._expected = f"Bearer {token}".encode()
         self._alerts: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        self.mailbox = Mailbox()
+        self.mailbox = mailbox or Mailbox()
 
     async def handle(self, request: Request) -> Response:
         """One request, as `httpserver.Handler`."""
@@ -82,8 +82,7 @@ def build(alerts: Alerts, *, host: str = "127.0.0.1", port: int = 0) -> Server:
     return Server(alerts.handle, stand_in=STAND_IN, host=host, port=port, body_limit=BODY_LIMIT)
 
 
-async def serve(token: str, *, port: int, mail_address: str, mail_port: int) -> None:
+async def serve(alerts: Alerts, *, port: int, mail_address: str, mail_port: int) -> None:
     """Serve HTTP on loopback and SMTP on `mail_address` until SIGTERM."""
-    alerts = Alerts(token)
     async with await asyncio.start_server(alerts.mailbox.connected, mail_address, mail_port):
         await run(build(alerts, port=port))
