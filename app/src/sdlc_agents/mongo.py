@@ -1,10 +1,11 @@
 """The connection to MongoDB: a replica set, always with majority and journaled writes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession as Session
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
     ConnectionFailure,
@@ -21,6 +22,20 @@ from sdlc_agents.settings import MongoSettings
 Document = dict[str, Any]
 Client = AsyncMongoClient[Document]
 Database = AsyncDatabase[Document]
+Result = TypeVar("Result")
+
+__all__ = [
+    "Client",
+    "Database",
+    "Document",
+    "Session",
+    "connect",
+    "database",
+    "in_transaction",
+    "is_outage",
+    "ping",
+    "translate_errors",
+]
 
 SERVER_SELECTION_SECONDS = 3
 OPERATION_SECONDS = 10
@@ -97,3 +112,13 @@ def translate_errors() -> Iterator[None]:
         if is_outage(error):
             raise UnavailableError("the database is not available") from error
         raise
+
+
+async def in_transaction(db: Database, work: Callable[[Session], Awaitable[Result]]) -> Result:
+    """Do `work` in one transaction; it is run again when another one was in the way.
+
+    Raises `UnavailableError` when the database is away, and whatever `work` raises (nothing is written then).
+    """
+    with translate_errors():
+        async with db.client.start_session() as session:
+            return await session.with_transaction(work)

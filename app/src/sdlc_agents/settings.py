@@ -6,16 +6,19 @@ Services call `load_settings`, which names everything that is missing or wrong i
 (EX_CONFIG of sysexits.h).
 """
 
+import base64
+import binascii
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 EX_CONFIG = 78
+MASTER_KEY_BYTES = 96
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -110,10 +113,20 @@ class AmqpSettings(ServiceSettings):
     rabbitmq_tls_ca_file: Path | None = None
 
 
+def _master_key(value: SecretStr) -> SecretStr:
+    try:
+        size = len(base64.b64decode(value.get_secret_value(), validate=True))
+    except (binascii.Error, ValueError):
+        raise ValueError("must be base64") from None
+    if size != MASTER_KEY_BYTES:
+        raise ValueError(f"must be {MASTER_KEY_BYTES} bytes in base64, not {size}")
+    return value
+
+
 class EncryptionSettings(ServiceSettings):
     """The local master key of field-level encryption: 96 bytes in base64."""
 
-    field_encryption_key: SecretStr
+    field_encryption_key: Annotated[SecretStr, AfterValidator(_master_key)]
 
 
 class TlsServerSettings(ServiceSettings):
@@ -146,7 +159,7 @@ def load_settings(cls: type[_Settings]) -> _Settings:
             if detail["type"] == "missing":
                 missing.append(name)
             else:
-                problems[name] = str(detail["msg"])
+                problems[name] = str(detail["msg"]).removeprefix("Value error, ")
     for group in cls.exactly_one_of:
         names = [_name(field) for field in group]
         given = [name for field, name in zip(group, names, strict=True) if field in values]

@@ -1,6 +1,7 @@
 """What the HTTP APIs share: request ids, request metrics, and errors as `{"error": …}`.
 
-For FastAPI and Starlette applications. `install` puts it all in place.
+`install` puts it all in place for a Starlette application; `sdlc_agents.configuration.app` adds what FastAPI needs, so
+that a service without FastAPI does not load it.
 """
 
 import re
@@ -11,9 +12,8 @@ from typing import Any
 
 import orjson
 import structlog
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -75,10 +75,16 @@ class RequestMiddleware:
                 raise
             await _answer(error)(scope, receive, send_with_id)
         finally:
-            route = scope.get("route")
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            endpoint = getattr(route, "path", "unmatched")
-            self._metrics.observe(method, endpoint, status or 499, time.perf_counter() - started)
+            self._metrics.observe(method, _template(scope), status or 499, time.perf_counter() - started)
+
+
+def _template(scope: Scope) -> str:
+    """The path of the route that took the request (FastAPI says it, Starlette its endpoint), not the asked path."""
+    route = scope.get("route")
+    if route is None and (endpoint := scope.get("endpoint")) is not None:
+        route = next((route for route in scope["app"].routes if getattr(route, "endpoint", None) is endpoint), None)
+    return str(getattr(route, "path", "unmatched"))
 
 
 def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
@@ -108,11 +114,6 @@ async def _on_http_exception(_request: Request, error: Exception) -> Response:
     return JsonResponse({"error": str(error.detail).lower()}, error.status_code, error.headers)
 
 
-async def _on_validation_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101
-    return JsonResponse({"error": describe(error.errors())}, 400)
-
-
 def describe(errors: Sequence[Any]) -> str:
     """Pydantic's errors as one sentence: `name: Field required; repositories.0.url: …`, without the given values."""
     parts = []
@@ -123,9 +124,8 @@ def describe(errors: Sequence[Any]) -> str:
     return "; ".join(parts)
 
 
-def install(app: FastAPI, registry: CollectorRegistry) -> None:
+def install(app: Starlette, registry: CollectorRegistry) -> None:
     """Give the application request ids, metrics and `{"error": …}` answers."""
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_middleware(RequestMiddleware, metrics=HttpMetrics(registry))

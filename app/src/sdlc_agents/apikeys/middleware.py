@@ -1,0 +1,64 @@
+"""Lets a request in: X-API-Key, before anything of its body is read.
+
+401 without a key, 403 with an unknown one or one whose scopes do not reach far enough: reading wants `read`, changing
+`write`, managing keys `admin`.
+"""
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sdlc_agents.apikeys import keys
+from sdlc_agents.apikeys.keys import Caller
+from sdlc_agents.apikeys.repository import ApiKeyRepository
+from sdlc_agents.errors import ForbiddenError, UnauthorizedError
+
+PROTECTED = "/api/"
+KEYS = "/api/api-keys"
+
+
+class ApiKeyMiddleware:
+    """Puts the `Caller` into the request's state, or raises."""
+
+    def __init__(self, app: ASGIApp, repository: ApiKeyRepository) -> None:
+        self._app = app
+        self._repository = repository
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; paths outside of `/api/` and other scopes pass."""
+        if scope["type"] == "http" and scope["path"].startswith(PROTECTED):
+            caller = await self._authenticate(scope)
+            needed = required_scope(scope["method"], scope["path"])
+            if not caller.may(needed):
+                raise ForbiddenError(f"this API key does not have the scope {needed}")
+            scope.setdefault("state", {})["caller"] = caller
+            structlog.contextvars.bind_contextvars(caller=caller.name)
+        await self._app(scope, receive, send)
+
+    async def _authenticate(self, scope: Scope) -> Caller:
+        key = Headers(scope=scope).get("x-api-key")
+        if not key:
+            raise UnauthorizedError("API key required")
+        document = await self._repository.find_valid(key)
+        if document is None:
+            raise ForbiddenError("invalid API key")
+        return Caller(
+            key_id=document["_id"],
+            name=document["name"],
+            scopes=frozenset(keys.Scope(name) for name in document["scopes"]),
+            address=scope["client"][0] if scope.get("client") else "",
+        )
+
+
+def required_scope(method: str, path: str) -> keys.Scope:
+    """How far a key must reach for this request."""
+    if path == KEYS or path.startswith(f"{KEYS}/"):
+        return keys.Scope.ADMIN
+    return keys.Scope.READ if method in {"GET", "HEAD", "OPTIONS"} else keys.Scope.WRITE
+
+
+def caller(request: Request) -> Caller:
+    """The caller that the middleware let in (a dependency of endpoints)."""
+    found: Caller = request.state.caller
+    return found

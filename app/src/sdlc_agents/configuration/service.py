@@ -1,0 +1,47 @@
+"""configuration-api: the parts put together and run."""
+
+import asyncio
+
+import structlog
+
+from sdlc_agents import mongo
+from sdlc_agents.configuration.app import create_app
+from sdlc_agents.configuration.settings import ConfigurationSettings
+from sdlc_agents.encryption import FieldCipher, master_key
+from sdlc_agents.health import health_server
+from sdlc_agents.logs import configure_logging
+from sdlc_agents.metrics import new_registry
+from sdlc_agents.migrations import schema
+from sdlc_agents.serving import run_until_stopped, serve
+from sdlc_agents.settings import load_settings, public_values
+
+NAME = "configuration-api"
+
+log = structlog.get_logger()
+
+
+def run() -> None:
+    """Serve CONFIGURATION_API_PORT and METRICS_PORT until SIGTERM."""
+    settings = load_settings(ConfigurationSettings)
+    configure_logging(settings, NAME)
+    key = master_key(settings)
+
+    async def main(stop: asyncio.Event) -> None:
+        registry = new_registry()
+        async with mongo.connect(settings, application=NAME) as client:
+            db = mongo.database(client, settings)
+            cipher = FieldCipher(db, key)
+            checks = {"database": lambda: mongo.ping(db), "schema": lambda: schema.check(db)}
+            try:
+                async with (
+                    health_server(settings, checks, registry),
+                    serve(create_app(db, cipher, registry), port=settings.configuration_api_port, tls=settings),
+                ):
+                    log.info("service_started", **public_values(settings))
+                    await stop.wait()
+                    log.info("service_stopping")
+            finally:
+                await cipher.close()
+        log.info("service_stopped")
+
+    run_until_stopped(main)

@@ -1,0 +1,37 @@
+"""The only module of this domain that knows MongoDB. Rights it needs: `webhook_events` find."""
+
+import orjson
+
+from sdlc_agents import paging
+from sdlc_agents.errors import NotFoundError
+from sdlc_agents.events.schemas import EventDetailOutput, EventOutput
+from sdlc_agents.mongo import Database, Document, translate_errors
+
+_FIELDS = {name: 1 for name in EventOutput.model_fields if name != "id"}
+
+
+class EventRepository:
+    """Reads webhook events."""
+
+    def __init__(self, db: Database) -> None:
+        self._events = db["webhook_events"]
+
+    async def page(self, jira_project_key: str | None, limit: int, cursor: str | None) -> paging.Page[EventOutput]:
+        """Newest first."""
+        query: Document = {} if jira_project_key is None else {"jira_project_key": {"$eq": jira_project_key}}
+        with translate_errors():
+            found = (
+                await self._events.find(paging.after(query, cursor), _FIELDS).sort("_id", -1).limit(limit + 1).to_list()
+            )
+        documents, following = paging.cut(found, limit)
+        shown = [EventOutput(id=document.pop("_id"), **document) for document in documents]
+        return paging.Page(items=shown, next_cursor=following)
+
+    async def get(self, event_id: str) -> EventDetailOutput:
+        """One event with its payload; raises `NotFoundError`."""
+        with translate_errors():
+            document = await self._events.find_one({"_id": {"$eq": event_id}}, {**_FIELDS, "raw_payload": 1})
+        if document is None:
+            raise NotFoundError("there is no such webhook event")
+        payload = orjson.loads(document.pop("raw_payload"))
+        return EventDetailOutput(id=document.pop("_id"), raw_payload=payload, **document)

@@ -1,0 +1,8 @@
+"""Identifiers of documents: 24 hexadecimal digits that sort by the time they were made, kept as strings."""
+
+from bson import ObjectId
+
+
+def new_id() -> str:
+    """A new identifier (an ObjectId's digits: they begin with the second, and grow within a process)."""
+    return str(ObjectId())

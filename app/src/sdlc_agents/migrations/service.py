@@ -1,0 +1,57 @@
+"""`sdlc-agents migrate`: indexes, validators, the data key of field encryption, and the bootstrap API key.
+
+Safe to run again and beside running services. Prints one line `migration_finished` with `changed`; ends with 1 when
+the database is newer than this release or another master key made its data key.
+"""
+
+import asyncio
+from typing import Annotated
+
+import structlog
+from pydantic import Field, SecretStr
+
+from sdlc_agents import mongo
+from sdlc_agents.apikeys.repository import ApiKeyRepository
+from sdlc_agents.encryption import FieldCipher, master_key
+from sdlc_agents.errors import ServiceError
+from sdlc_agents.logs import configure_logging
+from sdlc_agents.migrations import schema
+from sdlc_agents.settings import EncryptionSettings, MongoSettings, load_settings
+
+log = structlog.get_logger()
+
+
+class MigrationSettings(MongoSettings, EncryptionSettings):
+    """The bootstrap key is stored as its hash; changing it replaces the former one."""
+
+    configuration_api_admin_key: Annotated[SecretStr, Field(min_length=20)]
+
+
+async def migrate(settings: MigrationSettings) -> bool:
+    """Bring the database to this release's shape; True when something changed."""
+    key = master_key(settings)
+    async with mongo.connect(settings, application="migrate") as client:
+        db = mongo.database(client, settings)
+        await mongo.ping(db)
+        changed = await schema.migrate(db)
+        cipher = FieldCipher(db, key)
+        try:
+            changed |= await cipher.ensure_key()
+            await cipher.encrypt("can the data key be unwrapped?")
+        finally:
+            await cipher.close()
+        admin_key = settings.configuration_api_admin_key.get_secret_value()
+        changed |= await ApiKeyRepository(db).set_bootstrap_key(admin_key)
+    return changed
+
+
+def run() -> None:
+    """Migrate and end."""
+    settings = load_settings(MigrationSettings)
+    configure_logging(settings, "migrate")
+    try:
+        changed = asyncio.run(migrate(settings))
+    except ServiceError as error:
+        log.error("migration_failed", code=error.code, error=error.message)  # noqa: TRY400 - the message says it all
+        raise SystemExit(1) from None
+    log.info("migration_finished", changed=changed, schema_version=schema.VERSION)

@@ -1,0 +1,194 @@
+"""Projects and their repositories: rules, encryption of tokens, and the trace of each change."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from sdlc_agents.apikeys.keys import Caller
+from sdlc_agents.audit import AuditLog
+from sdlc_agents.clock import now
+from sdlc_agents.encryption import FieldCipher
+from sdlc_agents.errors import ConflictError, InvalidRequestError, NotFoundError
+from sdlc_agents.ids import new_id
+from sdlc_agents.mongo import Database, Document, Session, in_transaction
+from sdlc_agents.projects import tokens
+from sdlc_agents.projects.repository import ProjectRepository
+from sdlc_agents.projects.schemas import ProjectInput, ProjectOutput, RepositoryInput, RepositoryOutput
+
+Change = Callable[[Document, Session], Awaitable[Document]]
+"""From a project's document to its new state."""
+
+
+class ProjectService:
+    """What the endpoints do."""
+
+    def __init__(self, db: Database, cipher: FieldCipher) -> None:
+        self._db = db
+        self._cipher = cipher
+        self._projects = ProjectRepository(db)
+        self._audit = AuditLog(db)
+
+    async def list(self, jira_project_key: str | None) -> list[ProjectOutput]:
+        """All projects, or those of one Jira project (none or one)."""
+        return [_shown(document) for document in await self._projects.list(jira_project_key)]
+
+    async def get(self, project_id: str) -> ProjectOutput:
+        """One project; raises `NotFoundError`."""
+        return _shown(_found(await self._projects.get(project_id)))
+
+    async def create(self, given: ProjectInput, caller: Caller) -> ProjectOutput:
+        """Keep a new project; raises `ConflictError` when its Jira project has one."""
+        moment = now()
+        repositories = [
+            await self._repository(repository, [], f"repositories.{index}")
+            for index, repository in enumerate(given.repositories)
+        ]
+        document = {
+            "_id": new_id(),
+            **_fields(given),
+            "repositories": repositories,
+            "created_at": moment,
+            "updated_at": moment,
+        }
+
+        async def work(session: Session) -> None:
+            await self._projects.add(document, session)
+            await self._audit.record(caller, "project.created", document["_id"], None, _masked(document), session)
+
+        await in_transaction(self._db, work)
+        return _shown(document)
+
+    async def update(self, project_id: str, given: ProjectInput, caller: Caller) -> ProjectOutput:
+        """Replace a project; masked tokens stay what they are."""
+
+        async def change(document: Document, _session: Session) -> Document:
+            kept = document["repositories"]
+            repositories = [
+                await self._repository(repository, kept, f"repositories.{index}")
+                for index, repository in enumerate(given.repositories)
+            ]
+            return {**document, **_fields(given), "repositories": repositories}
+
+        return _shown(await self._change(project_id, "project.updated", caller, change))
+
+    async def delete(self, project_id: str, caller: Caller) -> None:
+        """Remove a project; raises `NotFoundError`."""
+
+        async def work(session: Session) -> None:
+            document = _found(await self._projects.get(project_id, session))
+            await self._projects.remove(project_id, session)
+            await self._audit.record(caller, "project.deleted", project_id, _masked(document), None, session)
+
+        await in_transaction(self._db, work)
+
+    async def repositories(self, project_id: str) -> Sequence[RepositoryOutput]:
+        """A project's repositories."""
+        return (await self.get(project_id)).repositories
+
+    async def add_repository(self, project_id: str, given: RepositoryInput, caller: Caller) -> RepositoryOutput:
+        """Add a repository; raises `ConflictError` when the project has one of this id."""
+
+        async def change(document: Document, _session: Session) -> Document:
+            kept = document["repositories"]
+            if any(repository["repository_id"] == given.repository_id for repository in kept):
+                raise ConflictError(f"repository_id: the project has a repository {given.repository_id} already")
+            return {**document, "repositories": [*kept, await self._repository(given, [], "")]}
+
+        document = await self._change(project_id, "repository.added", caller, change)
+        return RepositoryOutput(**_masked_repository(document["repositories"][-1]))
+
+    async def update_repository(
+        self, project_id: str, repository_id: str, given: RepositoryInput, caller: Caller
+    ) -> RepositoryOutput:
+        """Replace a repository; its id stays, a masked token too."""
+        if given.repository_id not in {None, repository_id}:
+            raise InvalidRequestError("repository_id: must be the one in the path")
+        position = 0
+
+        async def change(document: Document, _session: Session) -> Document:
+            nonlocal position
+            kept = document["repositories"]
+            position = _position(kept, repository_id)
+            named = given.model_copy(update={"repository_id": repository_id})
+            replaced = await self._repository(named, kept, "")
+            return {**document, "repositories": [*kept[:position], replaced, *kept[position + 1 :]]}
+
+        document = await self._change(project_id, "repository.updated", caller, change)
+        return RepositoryOutput(**_masked_repository(document["repositories"][position]))
+
+    async def delete_repository(self, project_id: str, repository_id: str, caller: Caller) -> None:
+        """Remove a repository; raises `ConflictError` when it is the project's last."""
+
+        async def change(document: Document, _session: Session) -> Document:
+            kept = document["repositories"]
+            position = _position(kept, repository_id)
+            if len(kept) == 1:
+                raise ConflictError("a project keeps at least one repository: delete the project instead")
+            return {**document, "repositories": [*kept[:position], *kept[position + 1 :]]}
+
+        await self._change(project_id, "repository.removed", caller, change)
+
+    async def _change(self, project_id: str, action: str, caller: Caller, change: Change) -> Document:
+        async def work(session: Session) -> Document:
+            before = _found(await self._projects.get(project_id, session))
+            after = {**await change(before, session), "updated_at": now()}
+            await self._projects.replace(after, session)
+            await self._audit.record(caller, action, project_id, _masked(before), _masked(after), session)
+            return after
+
+        return await in_transaction(self._db, work)
+
+    async def _repository(self, given: RepositoryInput, kept: Sequence[Document], place: str) -> Document:
+        """The repository's document; a masked token is replaced by the encrypted one among `kept`."""
+        token = given.git_access_token.get_secret_value()
+        document: Document = {
+            "repository_id": given.repository_id or new_id(),
+            "url": given.url,
+            "description": given.description,
+            "base_branch": given.base_branch,
+        }
+        if not tokens.is_masked(token):
+            return {
+                **document,
+                "git_access_token": await self._cipher.encrypt(token),
+                "git_access_token_hint": tokens.hint(token),
+            }
+        for former in kept:
+            if former["repository_id"] == given.repository_id and former["git_access_token_hint"] == token:
+                return {**document, **{name: former[name] for name in ("git_access_token", "git_access_token_hint")}}
+        field = f"{place}.git_access_token" if place else "git_access_token"
+        raise InvalidRequestError(f"{field}: is masked, and no repository of this repository_id has such a token")
+
+
+def _found(document: Document | None) -> Document:
+    if document is None:
+        raise NotFoundError("there is no such project")
+    return document
+
+
+def _position(repositories: Sequence[Document], repository_id: str) -> int:
+    for position, repository in enumerate(repositories):
+        if repository["repository_id"] == repository_id:
+            return position
+    raise NotFoundError("there is no such repository")
+
+
+def _fields(given: ProjectInput) -> Document:
+    return given.model_dump(exclude={"repositories"})
+
+
+def _masked_repository(repository: Document) -> Document:
+    return {
+        "repository_id": repository["repository_id"],
+        "url": repository["url"],
+        "description": repository["description"],
+        "git_access_token": repository["git_access_token_hint"],
+        "base_branch": repository["base_branch"],
+    }
+
+
+def _masked(document: Document) -> Document:
+    return {**document, "repositories": [_masked_repository(repository) for repository in document["repositories"]]}
+
+
+def _shown(document: Document) -> ProjectOutput:
+    masked = _masked(document)
+    return ProjectOutput(id=masked.pop("_id"), **masked)

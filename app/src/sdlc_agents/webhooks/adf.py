@@ -1,0 +1,185 @@
+"""Atlassian Document Format to Markdown.
+
+https://developer.atlassian.com/cloud/jira/platform/apis/document/structure/ — Jira Cloud's description. Nodes that
+Markdown has no words for keep their text; unknown ones keep their children's.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sdlc_agents.errors import InvalidRequestError
+
+Node = Mapping[str, Any]
+
+MAX_DEPTH = 100
+
+
+def to_markdown(document: Node) -> str:
+    """The document as Markdown; raises `InvalidRequestError` when it is nested deeper than `MAX_DEPTH`."""
+    return _blocks(document, 0).strip("\n")
+
+
+def _children(node: Node) -> list[Node]:
+    content = node.get("content")
+    return [child for child in content if isinstance(child, Mapping)] if isinstance(content, list) else []
+
+
+def _attribute(node: Node, *names: str) -> str:
+    attributes = node.get("attrs")
+    if isinstance(attributes, Mapping):
+        for name in names:
+            value = attributes.get(name)
+            if isinstance(value, str | int) and not isinstance(value, bool):
+                return str(value)
+    return ""
+
+
+def _text(node: Node) -> str:
+    text = node.get("text")
+    return text if isinstance(text, str) else ""
+
+
+def _marked(node: Node) -> str:
+    text = _text(node)
+    marks = node.get("marks")
+    if not text.strip() or not isinstance(marks, list):
+        return text
+    signs = {"code": "`", "em": "*", "strong": "**", "strike": "~~"}
+    named = [(mark, mark.get("type")) for mark in marks if isinstance(mark, Mapping)]
+    for mark, kind in sorted(named, key=lambda item: item[1] != "code"):
+        if isinstance(kind, str) and kind in signs:
+            text = f"{signs[kind]}{text}{signs[kind]}"
+        elif kind == "link" and (target := _attribute(mark, "href")):
+            text = f"[{text}]({target})"
+    return text
+
+
+def _inline(node: Node, depth: int) -> str:
+    kind = node.get("type")
+    if kind == "text":
+        return _marked(node)
+    if kind == "hardBreak":
+        return "  \n"
+    if kind in {"inlineCard", "blockCard", "embedCard"}:
+        return _link(node)
+    if kind in {"mention", "emoji", "status", "date"}:
+        return _attribute(node, "text", "shortName", "timestamp")
+    if kind == "media":
+        return f"[attachment {_attribute(node, 'alt', 'id')}]".replace(" ]", "]")
+    return _inlines(node, depth + 1)
+
+
+def _link(node: Node) -> str:
+    url = _attribute(node, "url")
+    return f"<{url}>" if url else ""
+
+
+def _inlines(node: Node, depth: int) -> str:
+    _check(depth)
+    return "".join(_inline(child, depth) for child in _children(node))
+
+
+def _check(depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise InvalidRequestError(f"issue.fields.description: nested deeper than {MAX_DEPTH} levels")
+
+
+def _blocks(node: Node, depth: int, separator: str = "\n\n") -> str:
+    _check(depth)
+    return separator.join(filter(None, (_block(child, depth + 1) for child in _children(node))))
+
+
+def _indent(text: str, first: str, rest: str) -> str:
+    return first + text.replace("\n", "\n" + rest).replace(f"\n{rest}\n", "\n\n")
+
+
+def _heading(node: Node, depth: int) -> str:
+    level = _attribute(node, "level")
+    return "#" * (int(level) if level in set("123456") else 1) + " " + _inlines(node, depth)
+
+
+def _code(node: Node, _depth: int) -> str:
+    code = "".join(_text(child) for child in _children(node))
+    fence = "```"
+    while fence in code:
+        fence += "`"
+    return f"{fence}{_attribute(node, 'language')}\n{code}\n{fence}"
+
+
+def _quote(node: Node, depth: int) -> str:
+    return "\n".join(f"> {line}".rstrip() for line in _blocks(node, depth).split("\n"))
+
+
+def _bullets(node: Node, depth: int) -> str:
+    return "\n".join(_indent(_blocks(item, depth + 1, "\n"), "- ", "  ") for item in _children(node))
+
+
+def _numbers(node: Node, depth: int) -> str:
+    start = _attribute(node, "order")
+    first = int(start) if start.isascii() and start.isdigit() and len(start) < 10 else 1  # noqa: PLR2004
+    return "\n".join(
+        _indent(_blocks(item, depth + 1, "\n"), f"{number}. ", "   ")
+        for number, item in enumerate(_children(node), first)
+    )
+
+
+def _tasks(node: Node, depth: int) -> str:
+    lines = []
+    for item in _children(node):
+        if item.get("type") in {"taskList", "decisionList"}:
+            lines.append(_indent(_tasks(item, depth + 1), "  ", "  "))
+        else:
+            done = _attribute(item, "state") in {"DONE", "DECIDED"}
+            lines.append(f"- [{'x' if done else ' '}] {_inlines(item, depth + 1)}")
+    _check(depth)
+    return "\n".join(lines)
+
+
+def _table(node: Node, depth: int) -> str:
+    rows = [
+        [_blocks(cell, depth + 2, " ").replace("\n", " ").replace("|", "\\|") for cell in _children(row)]
+        for row in _children(node)
+    ]
+    if not rows:
+        return ""
+    width = max(len(row) for row in rows)
+    lines = ["| " + " | ".join(row + [""] * (width - len(row))) + " |" for row in rows]
+    lines.insert(1, "|" + " --- |" * width)
+    return "\n".join(lines)
+
+
+def _expand(node: Node, depth: int) -> str:
+    title = _attribute(node, "title")
+    return "\n\n".join(filter(None, (f"**{title}**" if title else "", _blocks(node, depth))))
+
+
+def _rule(_node: Node, _depth: int) -> str:
+    return "---"
+
+
+_BLOCKS: dict[str, Callable[[Node, int], str]] = {
+    "paragraph": _inlines,
+    "heading": _heading,
+    "codeBlock": _code,
+    "blockquote": _quote,
+    "panel": _quote,
+    "bulletList": _bullets,
+    "orderedList": _numbers,
+    "taskList": _tasks,
+    "decisionList": _tasks,
+    "table": _table,
+    "expand": _expand,
+    "nestedExpand": _expand,
+    "rule": _rule,
+    "mediaGroup": _inlines,
+    "mediaSingle": _inlines,
+}
+_INLINE = {"text", "hardBreak", "mention", "emoji", "status", "date", "inlineCard", "blockCard", "embedCard", "media"}
+
+
+def _block(node: Node, depth: int) -> str:
+    kind = node.get("type")
+    if kind in _INLINE:
+        return _inline(node, depth)
+    convert = _BLOCKS.get(kind, _blocks) if isinstance(kind, str) else _blocks
+    return convert(node, depth)

@@ -1,0 +1,38 @@
+"""What the database keeps of a delivery: the event document, which is the outbox entry too."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import Enum
+
+from sdlc_agents.mongo import Document
+from sdlc_agents.webhooks.payload import Delivery
+
+
+class Outcome(Enum):
+    """What storing an event came to."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A delivery on its way: stored once by its `delivery_id`, published as the development `development_id`."""
+
+    id: str
+    development_id: str
+    delivery_id: str
+    received_at: datetime
+    raw_payload: str
+    delivery: Delivery
+
+    def document(self) -> Document:
+        """The event's own fields, as `webhook_events` keeps them (`raw_payload` is the signed text itself)."""
+        return {
+            "_id": self.id,
+            "development_id": self.development_id,
+            "delivery_id": self.delivery_id,
+            "received_at": self.received_at,
+            "raw_payload": self.raw_payload,
+            **asdict(self.delivery),
+        }

@@ -1,0 +1,167 @@
+"""The outbox: every stored event goes to the broker, also when the broker was away or a process died.
+
+The event document is the entry. Events of this process come from memory right after they were stored; after any
+trouble, and at the start, the loop reads the database instead ("behind"), oldest first, until nothing is left there.
+Every so often it also looks for events that a dead process left. At least once, normally once; in order per ticket.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import groupby
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from sdlc_agents.clock import now
+from sdlc_agents.errors import ServiceError
+from sdlc_agents.mongo import is_outage
+from sdlc_agents.webhooks.events import Event
+from sdlc_agents.webhooks.publisher import Publisher
+from sdlc_agents.webhooks.repository import LEASE, WebhookRepository
+
+BATCH = 200
+MEMORY = 5000
+SWEEP_SECONDS = 5.0
+BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+LAST_FLUSH_SECONDS = 3.0
+
+log = structlog.get_logger()
+
+
+class Outbox:
+    """`offer` what was stored; run `run` beside it until `stop`."""
+
+    def __init__(
+        self,
+        repository: WebhookRepository,
+        publisher: Publisher,
+        registry: CollectorRegistry,
+        *,
+        sweep_seconds: float = SWEEP_SECONDS,
+    ) -> None:
+        self._repository = repository
+        self._publisher = publisher
+        self._sweep_seconds = sweep_seconds
+        self._fresh: deque[Event] = deque()
+        self._behind = True
+        self._missed = False
+        self._failures = 0
+        self._wake = asyncio.Event()
+        self._published = Counter("sdlc_events_published", "Events that the broker has confirmed", registry=registry)
+        self._failed = Counter("sdlc_publish_failures", "Events that could not be published now", registry=registry)
+        self._waiting = Gauge("sdlc_outbox_events", "Stored events that wait to be published", registry=registry)
+
+    def offer(self, event: Event) -> None:
+        """Hand over an event that was just stored."""
+        if self._behind or len(self._fresh) >= MEMORY:
+            self._missed = True
+            self._fall_behind()
+        else:
+            self._fresh.append(event)
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Publish until told to stop, then what is at hand, and give back the rest."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                self._wake.clear()
+                complete = await self._round()
+                if complete and not self._fresh:
+                    await self._pause(stopping)
+                elif not complete:
+                    await self._measure()
+                    await asyncio.wait({stopping}, timeout=self._backoff())
+        finally:
+            stopping.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_FLUSH_SECONDS):
+                await self._round()
+        with suppress(TimeoutError, ServiceError):
+            async with asyncio.timeout(LAST_FLUSH_SECONDS):
+                await self._repository.release()
+
+    async def _pause(self, stopping: asyncio.Task[bool]) -> None:
+        waking = asyncio.create_task(self._wake.wait())
+        await asyncio.wait({stopping, waking}, timeout=self._sweep_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not waking.done():
+            waking.cancel()
+            self._behind = True
+
+    async def _measure(self) -> None:
+        with suppress(ServiceError):
+            self._waiting.set(await self._repository.unpublished())
+
+    def _backoff(self) -> float:
+        self._failures += 1
+        return BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS)) - 1]
+
+    async def _round(self) -> bool:
+        """Publish what there is; False when something could not be published now."""
+        try:
+            while True:
+                events = await self._take()
+                if not events:
+                    self._failures = 0
+                    return True
+                if not await self._publish(events):
+                    self._fall_behind()
+                    return False
+        except ServiceError as error:
+            log.warning("outbox_waits", code=error.code, error=error.message)
+        except Exception as error:
+            if not is_outage(error):
+                log.exception("outbox_round_failed")
+        self._fall_behind()
+        return False
+
+    async def _take(self) -> Sequence[Event]:
+        if self._fresh and now() - self._fresh[0].received_at > LEASE / 2:
+            self._fall_behind()
+        if not self._behind:
+            return [self._fresh.popleft() for _ in range(min(len(self._fresh), BATCH))]
+        self._missed = False
+        events = await self._repository.claim(BATCH)
+        if not events and not self._missed:
+            self._behind = False
+            self._waiting.set(0)
+        return events
+
+    def _fall_behind(self) -> None:
+        self._behind = True
+        self._fresh.clear()
+
+    async def _publish(self, events: Sequence[Event]) -> bool:
+        await self._repository.queue_developments(events)
+        tickets = groupby(sorted(events, key=_ticket), key=_ticket)
+        done = await asyncio.gather(*(self._publish_ticket(list(group)) for _, group in tickets))
+        published = [event for group in done for event in group]
+        if published:
+            await self._repository.mark_published(published, now())
+            self._published.inc(len(published))
+            for event in published:
+                log.info(
+                    "development_published",
+                    development_id=event.development_id,
+                    jira_issue_key=event.delivery.jira_issue_key,
+                )
+        self._failed.inc(len(events) - len(published))
+        return len(published) == len(events)
+
+    async def _publish_ticket(self, events: Sequence[Event]) -> list[Event]:
+        """One ticket's events in order, up to the first that the broker does not take."""
+        published: list[Event] = []
+        for event in events:
+            try:
+                await self._publisher.publish(event)
+            except ServiceError as error:
+                log.warning("publish_failed", development_id=event.development_id, error=error.message)
+                break
+            published.append(event)
+        return published
+
+
+def _ticket(event: Event) -> str:
+    return event.delivery.jira_issue_key

@@ -1,0 +1,158 @@
+"""Jira's payload to a `Delivery`, or why it is ignored.
+
+The shapes are those of Jira Cloud and Data Center webhooks and of Data Center's workflow post function (which sends
+`transition` and neither `webhookEvent` nor a changelog):
+https://developer.atlassian.com/cloud/jira/platform/webhooks/ and https://developer.atlassian.com/server/jira/platform/webhooks/
+Strict about what the product uses, blind to everything else in the payload.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from sdlc_agents.errors import InvalidRequestError
+from sdlc_agents.webhooks import adf
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
+TRIGGER_EVENTS = frozenset({"jira:issue_created", "jira:issue_updated"})
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A component of the ticket: it may name the repository."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A ticket that was moved to the trigger status; `description` is text or Markdown, empty when there is none."""
+
+    event_type: str
+    jira_issue_id: str
+    jira_issue_key: str
+    jira_project_key: str
+    summary: str
+    description: str
+    status: str
+    previous_status: str | None
+    components: tuple[Component, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A payload that starts nothing, and why."""
+
+    reason: str
+
+
+def parse(body: bytes, trigger_status: str) -> Delivery | Ignored:
+    """Judge a payload; raises `InvalidRequestError` naming the field that is not what Jira sends."""
+    try:
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError("the body is not valid JSON") from error
+    if not isinstance(payload, dict):
+        raise InvalidRequestError("the body is not a JSON object")
+    event_type = _string(payload, "webhookEvent", "webhookEvent") or "workflow_post_function"
+    if "webhookEvent" in payload and event_type not in TRIGGER_EVENTS:
+        return Ignored("this kind of event starts nothing")
+    issue = _object(payload, "issue", "issue")
+    if not issue:
+        return Ignored("the event is not about an issue")
+    fields = _object(issue, "fields", "issue.fields")
+    status = _string(_object(fields, "status", "issue.fields.status"), "name", "issue.fields.status.name")
+    if status != trigger_status:
+        return Ignored("the issue is not in the trigger status")
+    moved, previous = _transition(payload, trigger_status)
+    if not moved:
+        return Ignored("the event did not move the issue to the trigger status")
+    return _delivery(event_type, issue, fields, status, previous)
+
+
+def _delivery(
+    event_type: str, issue: Mapping[str, Any], fields: Mapping[str, Any], status: str, previous: str | None
+) -> Delivery:
+    issue_key = _identifier(issue.get("key"), "issue.key")
+    project = _object(fields, "project", "issue.fields.project")
+    return Delivery(
+        event_type=event_type,
+        jira_issue_id=_identifier(issue.get("id"), "issue.id"),
+        jira_issue_key=issue_key,
+        jira_project_key=_identifier(project.get("key") or issue_key.rpartition("-")[0], "issue.fields.project.key"),
+        summary=_string(fields, "summary", "issue.fields.summary"),
+        description=_description(fields.get("description")),
+        status=status,
+        previous_status=previous,
+        components=_components(fields.get("components")),
+    )
+
+
+def _transition(payload: Mapping[str, Any], trigger_status: str) -> tuple[bool, str | None]:
+    """Whether the event moved the issue to the trigger status, as far as it tells, and from which one."""
+    changelog = payload.get("changelog")
+    if changelog is None:
+        transition = _object(payload, "transition", "transition")
+        return True, _string(transition, "from_status", "transition.from_status") or None
+    items = _object(payload, "changelog", "changelog").get("items")
+    if not isinstance(items, list):
+        raise InvalidRequestError("changelog.items: must be an array")
+    for item in items:
+        if isinstance(item, dict) and item.get("field") == "status" and item.get("toString") == trigger_status:
+            previous = item.get("fromString")
+            return True, previous if isinstance(previous, str) else None
+    return False, None
+
+
+def _components(value: object) -> tuple[Component, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise InvalidRequestError("issue.fields.components: must be an array")
+    return tuple(
+        Component(
+            _string(item, "name", "issue.fields.components.name"),
+            _string(item, "description", "issue.fields.components.description"),
+        )
+        for item in value
+        if isinstance(item, dict)
+    )
+
+
+def _description(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return adf.to_markdown(value)
+    raise InvalidRequestError("issue.fields.description: must be a string, a document or null")
+
+
+def _object(parent: Mapping[str, Any], name: str, path: str) -> Mapping[str, Any]:
+    value = parent.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"{path}: must be an object")
+    return value
+
+
+def _string(parent: Mapping[str, Any], name: str, path: str) -> str:
+    value = parent.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidRequestError(f"{path}: must be a string")
+    return value
+
+
+def _identifier(value: object, path: str) -> str:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or _KEY.fullmatch(text) is None:
+        raise InvalidRequestError(f"{path}: must be 1 to 255 letters, digits, _ or -")
+    return text

@@ -1,0 +1,146 @@
+"""The only module of this domain that knows MongoDB.
+
+Rights it needs: `webhook_events` find, insert, update; `developments` find, insert, update.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
+
+from sdlc_agents.clock import now
+from sdlc_agents.errors import ServiceError, UnavailableError
+from sdlc_agents.mongo import Database, Document, translate_errors
+from sdlc_agents.webhooks.events import Event, Outcome
+from sdlc_agents.webhooks.payload import Component, Delivery
+
+DUPLICATE_KEY = 11000
+LEASE = timedelta(seconds=20)
+_DELIVERY_FIELDS = (
+    "event_type",
+    "jira_issue_id",
+    "jira_issue_key",
+    "jira_project_key",
+    "summary",
+    "description",
+    "status",
+    "previous_status",
+)
+
+
+class WebhookRepository:
+    """Events as stored, and the developments made from them.
+
+    `owner` names this process in the outbox: an event belongs to the process that stored it until its lease runs out,
+    then to whoever claims it.
+    """
+
+    def __init__(self, db: Database, owner: str) -> None:
+        self._events = db["webhook_events"]
+        self._developments = db["developments"]
+        self._owner = owner
+
+    async def store(self, events: Sequence[Event]) -> list[Outcome | ServiceError]:
+        """Insert the events with one write, majority and journal, and say what became of each."""
+        outcomes: list[Outcome | ServiceError] = [Outcome.STORED] * len(events)
+        lease = now() + LEASE
+        documents = [
+            event.document() | {"state": "stored", "publisher": self._owner, "publish_lease_until": lease}
+            for event in events
+        ]
+        try:
+            with translate_errors():
+                await self._events.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            details: Document = dict(error.details or {})
+            if details.get("writeConcernErrors"):
+                raise UnavailableError("the database did not confirm the write") from error
+            for problem in details.get("writeErrors", []):
+                outcomes[problem["index"]] = (
+                    Outcome.DUPLICATE
+                    if problem["code"] == DUPLICATE_KEY
+                    else UnavailableError("the database refused the delivery")
+                )
+        return outcomes
+
+    async def claim(self, limit: int) -> list[Event]:
+        """Take up to `limit` unpublished events, oldest first: this process's own and those whose lease ran out."""
+        moment = now()
+        free: Document = {
+            "state": "stored",
+            "$or": [{"publisher": self._owner}, {"publish_lease_until": {"$lt": moment}}],
+        }
+        with translate_errors():
+            found = await self._events.find(free, {"_id": 1}).sort("_id", 1).limit(limit).to_list()
+            if not found:
+                return []
+            chosen = {"_id": {"$in": [document["_id"] for document in found]}}
+            lease = {"publisher": self._owner, "publish_lease_until": moment + LEASE}
+            await self._events.update_many({**free, **chosen}, {"$set": lease})
+            mine = {**chosen, "state": "stored", **lease}
+            return [_event(document) async for document in self._events.find(mine).sort("_id", 1)]
+
+    async def release(self) -> None:
+        """Give back what this process has not published, so that another need not wait for the lease."""
+        with translate_errors():
+            await self._events.update_many(
+                {"state": "stored", "publisher": self._owner}, {"$set": {"publish_lease_until": now()}}
+            )
+
+    async def unpublished(self) -> int:
+        """How many events wait to be published, by any process."""
+        with translate_errors():
+            return await self._events.count_documents({"state": "stored"})
+
+    async def queue_developments(self, events: Sequence[Event]) -> None:
+        """Make the developments of these events, queued, unless they exist."""
+        with translate_errors():
+            await self._developments.bulk_write(
+                [
+                    UpdateOne({"_id": event.development_id}, {"$setOnInsert": _development(event)}, upsert=True)
+                    for event in events
+                ],
+                ordered=False,
+            )
+
+    async def mark_published(self, events: Sequence[Event], moment: datetime) -> None:
+        """Note that the broker has taken these events."""
+        with translate_errors():
+            await self._events.update_many(
+                {"_id": {"$in": [event.id for event in events]}},
+                {
+                    "$set": {"state": "published", "processed_at": moment},
+                    "$unset": {"publisher": "", "publish_lease_until": ""},
+                },
+            )
+
+
+def _development(event: Event) -> dict[str, Any]:
+    document = event.document()
+    return {
+        "status": "queued",
+        **{name: document[name] for name in ("jira_issue_id", "jira_issue_key", "jira_project_key")},
+        **{name: document[name] for name in ("summary", "description", "components")},
+        "webhook_event_id": event.id,
+        "repository_url": None,
+        "branch_name": None,
+        "prompt": "",
+        "created_at": event.received_at,
+        "timings": {"accepted_at": event.received_at},
+    }
+
+
+def _event(document: Document) -> Event:
+    return Event(
+        id=document["_id"],
+        development_id=document["development_id"],
+        delivery_id=document["delivery_id"],
+        received_at=document["received_at"],
+        raw_payload=document["raw_payload"],
+        delivery=Delivery(
+            **{name: document[name] for name in _DELIVERY_FIELDS},
+            components=tuple(Component(**component) for component in document["components"]),
+        ),
+    )

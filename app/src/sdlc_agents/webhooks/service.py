@@ -1,0 +1,87 @@
+"""jira-webhook-api: the parts put together and run."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+
+from sdlc_agents import mongo
+from sdlc_agents.health import Check, health_server
+from sdlc_agents.logs import configure_logging
+from sdlc_agents.metrics import new_registry
+from sdlc_agents.migrations import schema
+from sdlc_agents.serving import run_until_stopped, serve
+from sdlc_agents.settings import load_settings, public_values
+from sdlc_agents.webhooks.endpoints import create_app
+from sdlc_agents.webhooks.ingest import GroupCommit
+from sdlc_agents.webhooks.outbox import Outbox
+from sdlc_agents.webhooks.publisher import Publisher
+from sdlc_agents.webhooks.repository import WebhookRepository
+from sdlc_agents.webhooks.settings import WebhookSettings
+
+NAME = "jira-webhook-api"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class WebhookService:
+    """A running service: its application and what `/ready` asks."""
+
+    app: Starlette
+    checks: dict[str, Check]
+
+
+@asynccontextmanager
+async def webhook_service(settings: WebhookSettings, registry: CollectorRegistry) -> AsyncIterator[WebhookService]:
+    """The service with its clients and its outbox, until the block is left.
+
+    On leaving, what was accepted is written, and what was written is published if the broker takes it at once.
+    """
+    async with mongo.connect(settings, application=NAME) as client:
+        db = mongo.database(client, settings)
+        owner = f"{socket.gethostname()}:{settings.jira_webhook_api_port}"
+        repository = WebhookRepository(db, owner)
+        publisher = Publisher(settings, application=NAME)
+        outbox = Outbox(repository, publisher, registry)
+        stop = asyncio.Event()
+        publishing = asyncio.create_task(outbox.run(stop), name="outbox")
+        try:
+            async with GroupCommit(repository.store) as ingest:
+                yield WebhookService(
+                    app=create_app(settings, ingest, outbox, registry),
+                    checks={
+                        "database": lambda: mongo.ping(db),
+                        "schema": lambda: schema.check(db),
+                        "broker": publisher.connect,
+                    },
+                )
+        finally:
+            stop.set()
+            await publishing
+            await publisher.close()
+
+
+def run() -> None:
+    """Serve JIRA_WEBHOOK_API_PORT and METRICS_PORT until SIGTERM."""
+    settings = load_settings(WebhookSettings)
+    configure_logging(settings, NAME)
+
+    async def main(stop: asyncio.Event) -> None:
+        registry = new_registry()
+        async with (
+            webhook_service(settings, registry) as service,
+            health_server(settings, service.checks, registry),
+            serve(service.app, port=settings.jira_webhook_api_port, tls=settings),
+        ):
+            log.info("service_started", **public_values(settings))
+            await stop.wait()
+            log.info("service_stopping")
+        log.info("service_stopped")
+
+    run_until_stopped(main)
