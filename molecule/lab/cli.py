@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from lab import backends, engine, hosts, images
+from lab import backends, engine, hosts, images, mirror
 from lab.console import LabError, say
 
 
@@ -45,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     destroy.set_defaults(action=lambda options: hosts.destroy(options.name))
     listing = verbs.add_parser("list", help="name, address, suite and state of every host")
     listing.set_defaults(action=lambda _: _list())
+
+    mirror_command = commands.add_parser("mirror", help="have the package mirror")
+    mirror_command.set_defaults(action=lambda _: mirror.build() and None)
 
     backend = commands.add_parser("test-services", help="a real MongoDB and RabbitMQ for tests")
     verbs = backend.add_subparsers(required=True, metavar="VERB")

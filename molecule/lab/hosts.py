@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lab import engine, images, paths
 from lab.console import LabError, say, step
+from lab.mirror import server
 from lab.process import attempt, locked, run, succeeds, wait_until, write
 
 APPLIANCE = "appliance"
@@ -58,7 +59,7 @@ def create(name: str, suite: str = "trixie", address: str = "") -> Host:
     """
     if not name.replace("-", "").isalnum() or name != name.lower():
         raise LabError(f"not a host name: {name}", "use lower-case letters, digits and dashes")
-    engine.ensure()
+    server.up()
     image = images.host(suite)
     with locked("hosts"):
         found = next((host for host in known() if host.name == name), None)
@@ -68,6 +69,7 @@ def create(name: str, suite: str = "trixie", address: str = "") -> Host:
             say(f"creating host {name} ({suite}) at {chosen}")
             _remove(name)
             _run(found, image)
+            _name_server(name)
         elif found.suite != suite or (address and found.address != address):
             raise LabError(
                 f"host {name} exists with suite {found.suite} and address {found.address}",
@@ -147,6 +149,18 @@ def _run(host: Host, image: str) -> None:
     except LabError:
         _remove(host.name)
         raise
+
+
+def _name_server(name: str) -> None:
+    """Ask the lab's name server, which the host's own containers can reach as well."""
+    script = f"echo nameserver {server.ADDRESS} > /etc/resolv.conf"
+    inside = ["docker", "exec", container(name), "sh", "-c"]
+    # Until the host's init has unmounted Docker's file, a write would go there and be lost.
+    own = "! grep -q ' /etc/resolv.conf ' /proc/mounts && [ -s /etc/resolv.conf ]"
+    wait_until(
+        lambda: succeeds([*inside, own]), f"host {name} has files of its own", timeout=30
+    )
+    run([*inside, script])
 
 
 def _remove(name: str) -> None:

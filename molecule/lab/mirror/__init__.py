@@ -1,0 +1,36 @@
+"""The package mirror: what an appliance installs, under the vendors' names, in one folder.
+
+The folder is served as https://mirror.lab/: `apt/` is a signed apt repository of packages that the
+lab builds, `pypi/simple/` a Python package index of the app's locked wheels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab import images, paths
+from lab.console import step
+from lab.mirror import debs, mongodb, repository, server, wheels
+from lab.process import locked
+
+URL = "https://mirror.lab"
+APT_URL = f"{URL}/apt"
+PYPI_URL = f"{URL}/pypi/simple"
+
+
+def build(suites: tuple[str, ...] = images.SUITES[:1]) -> Path:
+    """Have the mirror serve what appliances install, wheels for the Pythons of *suites* among it."""
+    server.up()
+    folder = paths.state("mirror", "apt").parent
+    folder.chmod(0o755)
+    with locked("mirror"), step("the package mirror"):
+        packages = mongodb.packages()
+        repository.publish(folder / "apt", [debs.build(package) for package in packages])
+        lock = paths.CHECKOUT / "app" / "requirements.txt"
+        wheels.publish(folder / "pypi", lock, suites)
+    return folder
+
+
+def apt_key() -> str:
+    """The public key that signs the apt repository, armoured."""
+    return (paths.state("mirror") / "apt" / repository.KEY_FILE).read_text()
