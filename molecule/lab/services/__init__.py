@@ -1,0 +1,4 @@
+"""Outside services of the lab: a real Gitea, and stand-ins for Claude, Jira, a log store and alert receivers.
+
+See README.md. `lab.services.container.up()` has them all answer.
+"""

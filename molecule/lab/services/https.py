@@ -9,8 +9,9 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
+
+from lab.services.documents import Json
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
 
-    def json(self) -> Any:
+    def json(self) -> Json:
         """The body, decoded."""
         return json.loads(self.body)
 

@@ -16,8 +16,9 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from lab.services.documents import Json
 
 logger = logging.getLogger("lab")
 
@@ -47,7 +48,7 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def json(cls, document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    def json(cls, document: Json, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
         """A JSON answer."""
         return cls(
             status,
@@ -199,9 +200,7 @@ class Server:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Server:
-        self._server = await asyncio.start_server(
-            self._connected, self._host, self.port, limit=HEADER_LIMIT
-        )
+        self._server = await asyncio.start_server(self._connected, self._host, self.port, limit=HEADER_LIMIT)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -241,9 +240,7 @@ class Server:
             await _send(writer, _refusal(error), stand_in=self._stand_in, close=True)
             return False
         parts = urlsplit(target)
-        request = Request(
-            method, unquote(parts.path), parse_qs(parts.query, keep_blank_values=True), headers, body
-        )
+        request = Request(method, unquote(parts.path), parse_qs(parts.query, keep_blank_values=True), headers, body)
         try:
             response = await self._handler(request)
         except Exception:

@@ -31,9 +31,7 @@ def main() -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(options.certificate, options.key)
     alerts = Alerts(token, Mailbox(tls, token))
-    asyncio.run(
-        serve(alerts, port=options.port, mail_address=options.mail_address, mail_port=options.mail_port)
-    )
+    asyncio.run(serve(alerts, port=options.port, mail_address=options.mail_address, mail_port=options.mail_port))
 
 
 if __name__ == "__main__":

@@ -100,18 +100,23 @@ class _Session:
                 if verb == "RSET":
                     self._reset()
                 await self._say("250 ok")
-            elif not self._greeted:
-                await self._say("503 say EHLO first")
-            elif verb == "STARTTLS" and not self._encrypted:
-                await self._start_tls()
-            elif not self._encrypted:
-                await self._say("530 Must issue a STARTTLS command first")
-            elif verb == "AUTH" and not self._authenticated:
-                await self._authenticate(rest)
-            elif not self._authenticated:
-                await self._say("530 5.7.0 Authentication required")
             else:
-                await self._mail(verb, rest)
+                await self._guarded(verb, rest)
+
+    async def _guarded(self, verb: str, rest: str) -> None:
+        """What wants a greeting, encryption and a password first."""
+        if not self._greeted:
+            await self._say("503 say EHLO first")
+        elif verb == "STARTTLS" and not self._encrypted:
+            await self._start_tls()
+        elif not self._encrypted:
+            await self._say("530 Must issue a STARTTLS command first")
+        elif verb == "AUTH" and not self._authenticated:
+            await self._authenticate(rest)
+        elif not self._authenticated:
+            await self._say("530 5.7.0 Authentication required")
+        else:
+            await self._mail(verb, rest)
 
     async def _greet(self, verb: str) -> None:
         self._greeted = True

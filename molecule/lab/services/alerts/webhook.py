@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping
-from typing import Any
+
+from lab.services.documents import Json
 
 _FIELDS: Mapping[str, type] = {
     "version": str,
@@ -38,7 +39,7 @@ class ShapeError(Exception):
     """The body is not what Alertmanager sends."""
 
 
-def _fields(document: Any, expected: Mapping[str, type], where: str, optional: set[str]) -> None:
+def _fields(document: Json, expected: Mapping[str, type], where: str, optional: set[str]) -> None:
     if not isinstance(document, dict):
         raise ShapeError(f"{where} must be an object")
     missing, unknown = expected.keys() - document.keys(), document.keys() - expected.keys() - optional
@@ -49,7 +50,7 @@ def _fields(document: Any, expected: Mapping[str, type], where: str, optional: s
             raise ShapeError(f"{where}.{name} must be {kind.__name__}")
 
 
-def _strings(document: Mapping[Any, Any], where: str) -> None:
+def _strings(document: Mapping[Json, Json], where: str) -> None:
     for name, value in document.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise ShapeError(f"{where} must map names to strings")
@@ -65,7 +66,7 @@ def _moment(text: str, where: str) -> None:
         raise ShapeError(f"{where} has no zone")
 
 
-def check(document: Any) -> None:
+def check(document: Json) -> None:
     """Raise ShapeError unless `document` is a webhook of Alertmanager, version 4."""
     _fields(document, _FIELDS, "body", _OPTIONAL)
     if document["version"] != "4":

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lab.services.documents import Json
+
 _MARKER = re.compile(r"\[\[lab:([a-z-]+)((?:\s+[a-z-]+=[^\s\]]+)*)\s*\]\]")
 _REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
 
@@ -52,7 +54,7 @@ class Conversation:
         marker = DEFAULT
         for name, settings in _MARKER.findall(self.prompt):
             pairs = (setting.split("=", 1) for setting in settings.split())
-            marker = Marker(name, {key: value for key, value in pairs})
+            marker = Marker(name, dict(pairs))
         return marker
 
 
@@ -61,7 +63,7 @@ def _blocks(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-def _text(content: Any) -> str:
+def _text(content: Json) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(block.get("text", "") for block in content or [])

@@ -9,7 +9,7 @@
 | `endless` | runs `true` again and again and never finishes |
 | `slow seconds=5` | as default, but waits so long before each answer, sending pings |
 | `cut` | breaks the connection in the middle of every answer |
-| `error status=429 retry-after=1 times=2` | answers so many requests with this error (429, 500, 529), then as default; without `times`, always |
+| `error status=429 retry-after=1 times=2` | so many errors (429, 500, 529), then as default; without `times`, always |
 
 Every script takes `input-tokens=N` and `output-tokens=N`: the usage that each answer claims.
 A script is a function of the conversation alone: a restart loses nothing, and requests that offer no
@@ -81,7 +81,7 @@ def _bash(text: str, command: str, description: str) -> Turn:
     return Turn(text, "Bash", {"command": command, "description": description})
 
 
-def _summary(conversation: Conversation, last: str) -> Turn:
+def _summary(last: str) -> Turn:
     passed = "OK" in last and "FAILED" not in last
     tests = "The tests pass." if passed else "I could not get the tests to pass here."
     return Turn(f"Done. I made the change that the ticket asks for and tested it. {tests}")
@@ -123,7 +123,7 @@ def _feature(conversation: Conversation, root: str) -> Turn:
         )
     if len(steps) == 4:
         return _bash("Now all tests.", RUN_TESTS, "Run the tests")
-    return _summary(conversation, steps[4].result)
+    return _summary(steps[4].result)
 
 
 def _note(conversation: Conversation, root: str, before: int) -> Turn:
@@ -141,7 +141,7 @@ def _note(conversation: Conversation, root: str, before: int) -> Turn:
     if len(steps) == before + 1:
         command = f"if [ -d tests ]; then {RUN_TESTS}; else ls notes; echo OK; fi"
         return _bash("Now the tests.", command, "Run the tests, where there are any")
-    return _summary(conversation, steps[-1].result)
+    return _summary(steps[-1].result)
 
 
 def nothing(conversation: Conversation) -> Turn:

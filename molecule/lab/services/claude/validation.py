@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lab.services.documents import Json
+
 MODELS = (
     "claude-opus-5-5",
     "claude-opus-5",
@@ -62,7 +64,7 @@ def _refuse(message: str) -> ApiError:
     return ApiError(400, "invalid_request_error", message)
 
 
-def _require(condition: bool, message: str) -> None:
+def _require(condition: object, message: str) -> None:
     if not condition:
         raise _refuse(message)
 
@@ -72,11 +74,11 @@ def _only(found: Iterable[str], known: set[str], where: str) -> None:
         _require(name in known, f"{where}{name}: Extra inputs are not permitted")
 
 
-def _is_integer(value: Any) -> bool:
+def _is_integer(value: Json) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def check(body: Any, *, betas: Sequence[str], counting: bool = False) -> None:
+def check(body: Json, *, betas: Sequence[str], counting: bool = False) -> None:
     """Raise ApiError unless `body` is a request that the API takes.
 
     `counting` is for `/v1/messages/count_tokens`, which knows fewer fields.
@@ -99,13 +101,11 @@ def check(body: Any, *, betas: Sequence[str], counting: bool = False) -> None:
     names = _check_tools(body.get("tools", []))
     _check_choice(body.get("tool_choice"), names)
     temperature = body.get("temperature", 1)
-    _require(
-        isinstance(temperature, int | float) and 0 <= temperature <= 1, "temperature: must be in [0, 1]"
-    )
+    _require(isinstance(temperature, int | float) and 0 <= temperature <= 1, "temperature: must be in [0, 1]")
     _check_messages(body.get("messages"), betas)
 
 
-def _check_thinking(thinking: Any, max_tokens: int | None) -> None:
+def _check_thinking(thinking: Json, max_tokens: int | None) -> None:
     if thinking is None:
         return
     _require(isinstance(thinking, dict), "thinking: must be an object")
@@ -117,7 +117,7 @@ def _check_thinking(thinking: Any, max_tokens: int | None) -> None:
         _require(max_tokens is None or budget < max_tokens, "max_tokens: must exceed thinking.budget_tokens")
 
 
-def _check_metadata(metadata: Any) -> None:
+def _check_metadata(metadata: Json) -> None:
     if metadata is None:
         return
     _require(isinstance(metadata, dict), "metadata: must be an object")
@@ -125,7 +125,7 @@ def _check_metadata(metadata: Any) -> None:
     _require(isinstance(metadata.get("user_id", ""), str | None), "metadata.user_id: must be a string")
 
 
-def _check_system(system: Any) -> None:
+def _check_system(system: Json) -> None:
     if isinstance(system, str):
         return
     _require(isinstance(system, list), "system: must be a string or text blocks")
@@ -133,14 +133,14 @@ def _check_system(system: Any) -> None:
         _check_text(block, f"system.{index}")
 
 
-def _check_text(block: Any, where: str) -> None:
+def _check_text(block: Json, where: str) -> None:
     _require(isinstance(block, dict) and block.get("type") == "text", f"{where}: must be a text block")
     _only(block, {"type", "text", "cache_control", "citations"}, f"{where}.")
     text = block.get("text")
     _require(isinstance(text, str) and text != "", f"{where}: text content blocks must be non-empty")
 
 
-def _check_tools(tools: Any) -> set[str]:
+def _check_tools(tools: Json) -> set[str]:
     _require(isinstance(tools, list), "tools: must be a list")
     names: set[str] = set()
     for index, tool in enumerate(tools):
@@ -148,7 +148,7 @@ def _check_tools(tools: Any) -> set[str]:
         _require(isinstance(tool, dict), f"{where}: must be an object")
         _only(tool, _TOOL_FIELDS, f"{where}.")
         name = tool.get("name")
-        _require(isinstance(name, str) and bool(_TOOL_NAME.match(name)), f"{where}.name: not a tool name")
+        _require(isinstance(name, str) and _TOOL_NAME.match(name), f"{where}.name: not a tool name")
         _require(name not in names, "tools: Tool names must be unique")
         schema = tool.get("input_schema")
         _require(
@@ -159,24 +159,24 @@ def _check_tools(tools: Any) -> set[str]:
     return names
 
 
-def _check_choice(choice: Any, names: set[str]) -> None:
+def _check_choice(choice: Json, names: set[str]) -> None:
     if choice is None:
         return
     _require(isinstance(choice, dict), "tool_choice: must be an object")
     kind = choice.get("type")
     _require(kind in {"auto", "any", "none", "tool"}, "tool_choice.type: unknown")
-    _require(bool(names), "tool_choice: may only be specified while providing tools")
+    _require(names, "tool_choice: may only be specified while providing tools")
     if kind == "tool":
         _require(choice.get("name") in names, "tool_choice.name: no such tool")
 
 
-def _check_messages(messages: Any, betas: Sequence[str]) -> None:
+def _check_messages(messages: Json, betas: Sequence[str]) -> None:
     late_system = any(beta.startswith("mid-conversation-") for beta in betas)
     fields = {"role", "content"}
     if any(beta.startswith("per-turn-control-") for beta in betas):
         fields.add("output_config")
     _require(isinstance(messages, list), "messages: Field required")
-    _require(bool(messages), "messages: at least one message is required")
+    _require(messages, "messages: at least one message is required")
     open_calls: set[str] = set()
     for index, message in enumerate(messages):
         where = f"messages.{index}"
@@ -190,14 +190,12 @@ def _check_messages(messages: Any, betas: Sequence[str]) -> None:
         if isinstance(content, str):
             _require(content != "", f"{where}: content must be non-empty")
             content = [{"type": "text", "text": content}]
-        _require(isinstance(content, list) and bool(content), f"{where}.content: must be a string or blocks")
+        _require(isinstance(content, list) and content, f"{where}.content: must be a string or blocks")
         open_calls = _check_blocks(content, role, open_calls, where)
     _require(messages[-1]["role"] != "assistant", "messages: the last message must not be the assistant's")
 
 
-def _check_blocks(
-    content: Sequence[Any], role: str, open_calls: set[str], where: str
-) -> set[str]:
+def _check_blocks(content: Sequence[Any], role: str, open_calls: set[str], where: str) -> set[str]:
     """Check one message's blocks; the ids of tool calls that still want a result."""
     if role == "system":
         for number, block in enumerate(content):
@@ -228,7 +226,7 @@ def _check_blocks(
 
 def _check_call(block: Mapping[str, Any], where: str, calls: set[str]) -> str:
     identity = block.get("id")
-    _require(isinstance(identity, str) and bool(_TOOL_USE_ID.match(identity)), f"{where}.id: not an id")
+    _require(isinstance(identity, str) and _TOOL_USE_ID.match(identity), f"{where}.id: not an id")
     assert isinstance(identity, str)
     _require(identity not in calls, f"{where}.id: `tool_use` ids must be unique")
     _require(isinstance(block.get("name"), str), f"{where}.name: Field required")

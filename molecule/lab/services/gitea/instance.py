@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.console import LabError
 from lab.services.gitea.build import Gitea
@@ -153,20 +154,23 @@ class Instance:
                 stdout=output,
                 stderr=output,
                 env=self._environment(),
-                user=self._uid(),
+                **self._become(),
             )
 
     def answers(self) -> bool:
         """Whether the server and its database work."""
         try:
-            with urllib.request.urlopen(f"{self.api}/api/healthz", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.api}/api/healthz", timeout=5) as answer:  # noqa: S310
                 return bool(answer.status == 200)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
 
-    def _uid(self) -> int | None:
-        wanted = pwd.getpwnam(self.user).pw_uid
-        return None if wanted == os.getuid() else wanted
+    def _become(self) -> dict[str, Any]:
+        """What makes a program of `subprocess` run as the user."""
+        account = pwd.getpwnam(self.user)
+        if account.pw_uid == os.getuid():
+            return {}
+        return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
     def _line(self, *arguments: str) -> list[str]:
         return [str(self.gitea.program), "--config", str(self.directory / "app.ini"), *arguments]
@@ -187,9 +191,9 @@ class Instance:
             capture_output=True,
             text=True,
             env=self._environment(),
-            user=self._uid(),
             check=False,
             timeout=120,
+            **self._become(),
         )
         if done.returncode != 0:
             # What it printed may hold a password: its error stream alone is shown.

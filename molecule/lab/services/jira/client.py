@@ -10,6 +10,7 @@ from typing import Any
 
 from lab.console import LabError
 from lab.services import https
+from lab.services.documents import Json
 from lab.services.jira import payload
 
 
@@ -22,7 +23,7 @@ class Jira:
     url: str = payload.BASE_URL
     address: str = "10.212.0.5"
 
-    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Json:
         """One call of the REST API; the decoded answer or None. LabError for anything but success."""
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         content = None if body is None else json.dumps(body).encode()
@@ -33,9 +34,7 @@ class Jira:
             raise LabError(f"jira answered {answer.status} to {method} {path}: {answer.body[:300]!r}")
         return answer.json() if answer.body else None
 
-    def create(
-        self, project: str, summary: str, description: str = "", components: Sequence[str] = ()
-    ) -> str:
+    def create(self, project: str, summary: str, description: str = "", components: Sequence[str] = ()) -> str:
         """A new story in status To Do; its key."""
         fields: dict[str, Any] = {
             "project": {"key": project},

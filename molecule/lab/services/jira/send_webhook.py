@@ -47,8 +47,8 @@ def main() -> int:
     parser.add_argument("--component", action="append", default=[], dest="components")
     parser.add_argument("--delivery", default=None, help="id of the delivery, to send one twice")
     options = parser.parse_args()
-    from_stdin = options.secret_file == "-"
-    secret = sys.stdin.readline().strip() if from_stdin else secrets.read(Path(options.secret_file))
+    source: str = options.secret_file
+    secret = sys.stdin.readline().strip() if source == "-" else secrets.read(Path(source))
     if not secret:
         parser.error("there is no secret on standard input")
     ticket = payload.Ticket(options.key, options.summary, options.description, tuple(options.components))

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lab.services.documents import Json
+
 _INDEX = re.compile(r"sdlc-agent-(\d{4}\.\d{2}\.\d{2})\Z")
 _META = {"_index", "_id", "require_alias", "dynamic_templates", "pipeline", "routing"}
 
@@ -37,7 +39,7 @@ def _object(line: bytes, number: int) -> dict[str, Any]:
     return value
 
 
-def check_index(name: Any) -> str:
+def check_index(name: Json) -> str:
     """The name, if it is `sdlc-agent-` and a date that exists."""
     found = _INDEX.match(name) if isinstance(name, str) else None
     if not found:

@@ -3,7 +3,7 @@
 | address | what |
 | --- | --- |
 | `GET /`, `GET /_license`, `GET /_xpack`, `GET /_cluster/health`, `GET /_nodes/...` | what Filebeat asks at its start |
-| `HEAD|PUT|GET /_ilm/policy/*`, `/_index_template/*`, `/_component_template/*`, `/_ingest/pipeline/*` | what its set-up asks, remembered |
+| `HEAD|PUT|GET /_ilm/policy/*`, `/_index_template/*`, `/_ingest/pipeline/*`, … | its set-up, remembered |
 | `POST|PUT /_bulk`, `/<index>/_bulk` | events, see bulk.py |
 | `GET /_lab/search?contains=TEXT[&index=I][&limit=N]` | stored events in which the text stands, newest first |
 | `GET /_lab/stats`, `DELETE /_lab/events` | how many, and forget them |
@@ -152,9 +152,7 @@ class Logs:
                 },
                 "tagline": "A stand-in of the lab",
             },
-            "/_license": {
-                "license": {"status": "active", "uid": self._uuid, "type": "basic", "mode": "basic"}
-            },
+            "/_license": {"license": {"status": "active", "uid": self._uuid, "type": "basic", "mode": "basic"}},
             "/_xpack": {"license": {"uid": self._uuid, "type": "basic", "mode": "basic", "status": "active"}},
             "/_cluster/health": {"cluster_name": "lab-stand-in", "status": "green", "timed_out": False},
             "/_nodes": {"nodes": {self._uuid: node}},
