@@ -76,5 +76,7 @@ def configure_logging(settings: ServiceSettings, service: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(level, logging.INFO))
-    for chatty in ("aio_pika", "aiormq", "pymongo", "httpx", "httpcore", "uvicorn.error"):
+    for chatty in ("aio_pika", "pymongo", "httpx", "httpcore", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+    # aiormq logs every refused connection as an error of its own; whoever connects says it better.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)

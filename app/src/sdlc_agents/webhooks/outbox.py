@@ -134,7 +134,9 @@ class Outbox:
         self._fresh.clear()
 
     async def _publish(self, events: Sequence[Event]) -> bool:
+        """Publish a batch; whether all of it went out. Raises `UnavailableError` before any when the broker is away."""
         await self._repository.queue_developments(events)
+        await self._publisher.connect()
         tickets = groupby(sorted(events, key=_ticket), key=_ticket)
         done = await asyncio.gather(*(self._publish_ticket(list(group)) for _, group in tickets))
         published = [event for group in done for event in group]
@@ -147,8 +149,11 @@ class Outbox:
                     development_id=event.development_id,
                     jira_issue_key=event.delivery.jira_issue_key,
                 )
-        self._failed.inc(len(events) - len(published))
-        return len(published) == len(events)
+        left = len(events) - len(published)
+        if left:
+            self._failed.inc(left)
+            log.warning("events_not_published", events=left)
+        return not left
 
     async def _publish_ticket(self, events: Sequence[Event]) -> list[Event]:
         """One ticket's events in order, up to the first that the broker does not take."""
@@ -157,7 +162,7 @@ class Outbox:
             try:
                 await self._publisher.publish(event)
             except ServiceError as error:
-                log.warning("publish_failed", development_id=event.development_id, error=error.message)
+                log.debug("publish_failed", development_id=event.development_id, error=error.message)
                 break
             published.append(event)
         return published

@@ -38,16 +38,19 @@ class Publisher:
 
     async def connect(self) -> None:
         """Be connected; raises `UnavailableError` when the broker is away. Also what `/ready` asks."""
-        await self._open()
+        async with self._lock:
+            if not self._is_open():
+                await self._reopen()
 
     async def publish(self, event: Event) -> None:
         """Send one event; returns when the broker has it on disk.
 
-        Raises `UnavailableError` when the broker is away, refuses it, or has no queue for it.
+        Raises `UnavailableError` when there is no connection, or the broker refuses the event or has no queue for it.
         """
-        exchange = await self._open()
+        if self._exchange is None:
+            raise UnavailableError("the broker is not connected")
         try:
-            await exchange.publish(
+            await self._exchange.publish(
                 _message(event),
                 amqp.routing_key(event.delivery.jira_project_key),
                 mandatory=True,
@@ -68,23 +71,19 @@ class Publisher:
             except _FAILURES as error:
                 log.debug("broker_close_failed", error=repr(error))
 
-    async def _open(self) -> AbstractExchange:
-        async with self._lock:
-            if self._exchange is not None and self._is_open():
-                return self._exchange
-            await self.close()
-            try:
-                self._connection = await amqp.connect(self._settings, application=self._application)
-                async with asyncio.timeout(amqp.CONNECT_SECONDS):
-                    self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-                    # ensure=False: the exchange is the rabbitmq role's; this user may write to it and nothing else.
-                    self._exchange = await self._channel.get_exchange(amqp.EXCHANGE, ensure=False)
-            except _FAILURES as error:
-                if isinstance(error, asyncio.CancelledError) and _cancelled():
-                    raise
-                raise UnavailableError("the broker is not available") from error
-            log.info("broker_connected")
-            return self._exchange
+    async def _reopen(self) -> None:
+        await self.close()
+        try:
+            self._connection = await amqp.connect(self._settings, application=self._application)
+            async with asyncio.timeout(amqp.CONNECT_SECONDS):
+                self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+                # ensure=False: the exchange is the rabbitmq role's; this user may write to it and nothing else.
+                self._exchange = await self._channel.get_exchange(amqp.EXCHANGE, ensure=False)
+        except _FAILURES as error:
+            if isinstance(error, asyncio.CancelledError) and _cancelled():
+                raise
+            raise UnavailableError("the broker is not available") from error
+        log.info("broker_connected")
 
     def _is_open(self) -> bool:
         connection, channel = self._connection, self._channel

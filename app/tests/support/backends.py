@@ -1,0 +1,54 @@
+"""The real services that tests use, and what reaches them."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+
+from sdlc_agents.settings import AmqpSettings, EncryptionSettings, MongoSettings, ServiceSettings
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
+
+
+class MakeSettings(Protocol):
+    """`make_settings(SettingsClass, field=value, …)`: settings for the test's services, any of them replaced."""
+
+    def __call__(self, cls: type[Settings], /, **given: Any) -> Settings:
+        """The settings."""
+
+
+@dataclass(frozen=True)
+class Backends:
+    """Where the services that the tests use are."""
+
+    mongo_url: str
+    mongo_tls_ca_file: str | None
+    rabbitmq_url: str
+    rabbitmq_tls_ca_file: str | None
+
+    @property
+    def hosts(self) -> list[str]:
+        """Their host names."""
+        return [urlsplit(url).hostname or "" for url in (self.mongo_url, self.rabbitmq_url)]
+
+
+class EveryService(MongoSettings, AmqpSettings, EncryptionSettings):
+    """The settings that tests use themselves."""
+
+
+@dataclass(frozen=True)
+class Broker:
+    """The exchange and queues of one test, under names of its own, set up as the rabbitmq role does."""
+
+    channel: AbstractChannel
+    develop: AbstractQueue
+    develop_error: AbstractQueue
+
+    async def next_message(self, queue: AbstractQueue | None = None, seconds: float = 10.0) -> AbstractIncomingMessage:
+        """Take the next message; fails when none comes in time."""
+        async with (queue or self.develop).iterator(timeout=seconds) as messages:
+            async for message in messages:
+                await message.ack()
+                return message
+        raise AssertionError("no message came")
