@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from lab import backends, engine, hosts, images, mirror
+from lab import backends, engine, hosts, images, inventory, mirror
 from lab.console import LabError, say
 
 
@@ -49,6 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     mirror_command = commands.add_parser("mirror", help="have the package mirror")
     mirror_command.set_defaults(action=lambda _: mirror.build() and None)
 
+    inventory_command = commands.add_parser("inventory", help="write the inventory of test hosts")
+    inventory_command.add_argument("names", nargs="*", default=[hosts.APPLIANCE], metavar="HOST")
+    inventory_command.set_defaults(action=lambda o: _write_inventory(o.names))
+
     backend = commands.add_parser("test-services", help="a real MongoDB and RabbitMQ for tests")
     verbs = backend.add_subparsers(required=True, metavar="VERB")
     up = verbs.add_parser("up", help="have them running; prints the app's environment variables")
@@ -60,6 +64,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _create(options: argparse.Namespace) -> None:
     hosts.create(options.name, options.suite, options.address)
+
+
+def _write_inventory(names: Sequence[str]) -> None:
+    inventory.write_inventory(names)
 
 
 def _backends_up() -> None:

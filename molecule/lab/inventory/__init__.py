@@ -1,0 +1,102 @@
+"""The inventory with which Ansible reaches the test hosts.
+
+`settings.yml` beside this file holds what every lab says; here is added what differs from machine to
+machine: keys, certificates and, by the product's own playbook, secrets.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab import hosts, machine, paths
+from lab.console import LabError, say, step
+from lab.process import locked, run, write
+from lab.services import secrets, tls
+
+GROUPS = ("mongodb", "rabbitmq", "app", "agents", "edge", "monitoring", "backup")
+
+# What only an operator can give, and which file of the outside services holds it.
+_GIVEN = {
+    "secret_anthropic_api_key": "claude_api_key",
+    "secret_jira_api_token": "jira_token",
+    "secret_filebeat_password": "logs_password",
+    "secret_lab_alerts_token": "alerts_token",
+}
+
+
+def folder(names: Sequence[str]) -> Path:
+    """The inventory's folder: `inventory` for the appliance, `inventory-<name>…` for other hosts."""
+    suffix = "" if list(names) == [hosts.APPLIANCE] else "-" + "-".join(names)
+    return paths.state(f"inventory{suffix}")
+
+
+def write_inventory(names: Sequence[str]) -> Path:
+    """Write the inventory of the hosts *names*, each in every group, and what secrets it lacks."""
+    known = {host.name: host for host in hosts.known()}
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise LabError(
+            f"no such host: {', '.join(missing)}",
+            f"make it: python -m lab host create {missing[0]}",
+        )
+    target = folder(names)
+    addresses = {name: known[name].address for name in names}
+    with locked("inventory"):
+        variables = target / "group_vars" / "all"
+        write(target / "hosts.yml", _hosts(addresses))
+        settings = (paths.PACKAGE / "inventory" / "settings.yml").read_text()
+        write(variables / "lab.yml", settings.replace("EDGE_NAME", names[0]))
+        write(variables / "machine.yml", _machine())
+        _generate_secrets(target)
+    say(f"the inventory is {target}")
+    return target
+
+
+def _hosts(addresses: dict[str, str]) -> str:
+    options = " ".join(option for option in hosts.ssh_options()[2:])
+    inventory = {
+        "all": {
+            "hosts": {name: {"ansible_host": address} for name, address in addresses.items()},
+            "vars": {
+                "ansible_user": "root",
+                "ansible_ssh_private_key_file": hosts.ssh_key(),
+                "ansible_ssh_common_args": options,
+            },
+            "children": {group: {"hosts": dict.fromkeys(addresses, {})} for group in GROUPS},
+        }
+    }
+    return _yaml(inventory)
+
+
+def _machine() -> str:
+    certificates = {"lab": tls.ensure_ca(paths.state()).read_text()}
+    certificates.update(machine.extra_ca_certificates())
+    listed = [{"name": name, "content": pem} for name, pem in certificates.items()]
+    return _yaml({"extra_trusted_ca_certificates": listed})
+
+
+def _generate_secrets(target: Path) -> None:
+    """Run the product's playbook, giving it what the outside services accept."""
+    store = paths.state("services", "x").parent
+    secrets.ensure(store)
+    given = {name: secrets.read(store / file) for name, file in _GIVEN.items()}
+    playbook = paths.CHECKOUT / "playbooks" / "operations" / "generate_secrets.yml"
+    with tempfile.TemporaryDirectory(dir=paths.state()) as scratch, step("secrets of the inventory"):
+        file = Path(scratch, "given.yml")
+        write(file, _yaml(given), mode=0o600)
+        ansible = str(Path(sys.executable).with_name("ansible-playbook"))
+        run(
+            [ansible, "-i", str(target), "-e", f"secrets_given_file={file}", str(playbook)],
+            cwd=paths.CHECKOUT,
+            env={"ANSIBLE_CONFIG": str(paths.CHECKOUT / "ansible.cfg")},
+            hint="run the lab by the checkout's toolchain: scripts/bootstrap, then .venv/bin/python",
+        )
+
+
+def _yaml(value: object) -> str:
+    """JSON is YAML, and needs no library."""
+    return "---\n" + json.dumps(value, indent=2) + "\n"
