@@ -12,7 +12,6 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lab.console import LabError
 from lab.services.gitea.build import Gitea
@@ -147,6 +146,7 @@ class Instance:
 
         It serves once `answers()` says so.
         """
+        user, group, groups = self._account()
         with log.open("ab") if log else contextlib.nullcontext() as output:
             return subprocess.Popen(
                 self._line("web"),
@@ -154,7 +154,9 @@ class Instance:
                 stdout=output,
                 stderr=output,
                 env=self._environment(),
-                **self._become(),
+                user=user,
+                group=group,
+                extra_groups=groups,
             )
 
     def answers(self) -> bool:
@@ -165,12 +167,12 @@ class Instance:
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
 
-    def _become(self) -> dict[str, Any]:
-        """What makes a program of `subprocess` run as the user."""
+    def _account(self) -> tuple[int | None, int | None, list[int] | None]:
+        """User, group and groups to run a program with; nothing to change when they are this process's."""
         account = pwd.getpwnam(self.user)
         if account.pw_uid == os.getuid():
-            return {}
-        return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            return None, None, None
+        return account.pw_uid, account.pw_gid, []
 
     def _line(self, *arguments: str) -> list[str]:
         return [str(self.gitea.program), "--config", str(self.directory / "app.ini"), *arguments]
@@ -185,6 +187,7 @@ class Instance:
         }
 
     def _command(self, *arguments: str) -> str:
+        user, group, groups = self._account()
         done = subprocess.run(
             self._line(*arguments),
             stdin=subprocess.DEVNULL,
@@ -193,7 +196,9 @@ class Instance:
             env=self._environment(),
             check=False,
             timeout=120,
-            **self._become(),
+            user=user,
+            group=group,
+            extra_groups=groups,
         )
         if done.returncode != 0:
             # What it printed may hold a password: its error stream alone is shown.
