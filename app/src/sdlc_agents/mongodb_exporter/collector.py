@@ -72,7 +72,7 @@ class MemberCollector(Collector):
                 await self.ping()
         except (PyMongoError, TimeoutError) as error:
             if self._was_up:
-                log.warning("member_away", error=repr(error))
+                log.warning("member_away", error=_reason(error))
             self._was_up = False
         else:
             if not self._was_up:
@@ -113,7 +113,7 @@ class MemberCollector(Collector):
         except (PyMongoError, TimeoutError) as error:
             if isinstance(error, OperationFailure) and error.code in _NO_REPLICATION:
                 return
-            log.warning("source_failed", source=source, error=repr(error))
+            log.warning("source_failed", source=source, error=_reason(error))
             self._failures.labels(source).inc()
 
     async def _server_status(self, labels: Labels) -> AsyncIterator[Sample]:
@@ -153,6 +153,13 @@ class MemberCollector(Collector):
             entry = await local["oplog.rs"].find_one({}, {"ts": 1}, sort=[("$natural", direction)])
             if entry is not None:
                 yield Sample(f"mongodb_mongod_replset_oplog_{end}_timestamp", labels, float(entry["ts"].time))
+
+
+def _reason(error: Exception) -> str:
+    """An error in a few words: what the server says at length repeats the command with its session and signature."""
+    if isinstance(error, OperationFailure) and error.details is not None:
+        return str(error.details.get("codeName", error.code))
+    return repr(error)
 
 
 def _families(found: Iterable[Sample]) -> Iterable[Metric]:
