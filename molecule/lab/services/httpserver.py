@@ -70,7 +70,7 @@ class BadRequestError(Exception):
 
 
 class Cut(Exception):  # noqa: N818 - not an error: a scenario asks for it
-    """Raised by a streamed body to end the connection in the middle."""
+    """Raised by a handler or a streamed body to end the connection without an answer, or in its middle."""
 
 
 def _gunzip(data: bytes, limit: int) -> bytes:
@@ -243,6 +243,8 @@ class Server:
         request = Request(method, unquote(parts.path), parse_qs(parts.query, keep_blank_values=True), headers, body)
         try:
             response = await self._handler(request)
+        except Cut:
+            return False
         except Exception:
             logger.exception("%s: %s %s failed", self._stand_in, method, parts.path)
             response = Response.json({"error": "the stand-in itself failed, see its log"}, 500)

@@ -15,7 +15,7 @@ from typing import Any
 
 from lab.services.claude import answer, conversation, scenarios, validation
 from lab.services.claude.validation import ApiError
-from lab.services.httpserver import Request, Response, Server
+from lab.services.httpserver import Cut, Request, Response, Server
 
 VERSION = "2023-06-01"
 OAUTH_BETA = "oauth-2025-04-20"
@@ -132,10 +132,12 @@ class Claude:
                 "tools": sorted(talk.tools),
             }
         )
+        cut = bool(talk.tools) and marker.name == "cut"
         if not body.get("stream", False):
             await asyncio.sleep(delay)
+            if cut:
+                raise Cut
             return Response.json(message.document())
-        cut = bool(talk.tools) and marker.name == "cut"
         headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
         return Response(200, message.stream(delay=delay, cut=cut), headers)
 

@@ -50,37 +50,39 @@ class Store:
     def __init__(self, limit: int = STORE_LIMIT) -> None:
         self._limit = limit
         self._size = 0
-        self._events: deque[tuple[str, str]] = deque()
-        self._identities: dict[tuple[str, str], None] = {}
+        self._events: deque[tuple[str, str, str]] = deque()
+        self._identities: set[tuple[str, str]] = set()
         self.counts: Counter[str] = Counter()
         self.dropped = 0
 
-    def add(self, item: bulk.Item) -> int:
-        """Keep one document; the status that the Bulk API gives it: 201, or 409 for a known id."""
-        if item.identity is not None:
-            known = (item.index, item.identity)
-            if known in self._identities and item.action == "create":
-                return 409
-            self._identities[known] = None
+    def add(self, item: bulk.Item) -> tuple[int, str]:
+        """Keep one document; its status as the Bulk API gives it, and its id.
+
+        201 for a new one. An id that is known is a conflict (409) for `create`; for `index`, which would
+        overwrite, it is one too: a log shipper has no business changing what was logged.
+        """
+        identity = item.identity or secrets.token_urlsafe(15)
+        if (item.index, identity) in self._identities:
+            return 409, identity
         text = json.dumps(item.document, ensure_ascii=False)
-        self._events.append((item.index, text))
+        self._identities.add((item.index, identity))
+        self._events.append((item.index, identity, text))
         self.counts[item.index] += 1
         self._size += len(text)
         while self._size > self._limit:
-            _, oldest = self._events.popleft()
-            self._size -= len(oldest)
+            index, oldest, dropped = self._events.popleft()
+            self._identities.discard((index, oldest))
+            self._size -= len(dropped)
             self.dropped += 1
-        while len(self._identities) > max(len(self._events), 1):
-            del self._identities[next(iter(self._identities))]
-        return 201
+        return 201, identity
 
     def search(self, contains: str, index: str | None, limit: int) -> list[dict[str, Any]]:
         """Events with `contains` anywhere in their JSON text or in one of their string values."""
         escaped = json.dumps(contains, ensure_ascii=False)[1:-1]
         found: list[dict[str, Any]] = []
-        for name, text in reversed(self._events):
+        for name, identity, text in reversed(self._events):
             if (index is None or name == index) and (contains in text or escaped in text):
-                found.append({"_index": name, "_source": json.loads(text)})
+                found.append({"_index": name, "_id": identity, "_source": json.loads(text)})
                 if len(found) == limit:
                     break
         return found
@@ -187,13 +189,13 @@ class Logs:
         answers = []
         failed = False
         for item in items:
-            status = self.store.add(item)
-            answer: dict[str, Any] = {"_index": item.index, "_id": item.identity, "status": status}
+            status, identity = self.store.add(item)
+            answer: dict[str, Any] = {"_index": item.index, "_id": identity, "status": status}
             if status == 201:
                 answer["result"] = "created"
             else:
                 failed = True
-                reason = f"[{item.identity}]: version conflict, document already exists"
+                reason = f"[{identity}]: version conflict, document already exists"
                 answer["error"] = {"type": "version_conflict_engine_exception", "reason": reason}
             answers.append({item.action: answer})
         return Response.json({"took": 1, "errors": failed, "items": answers}, headers=_HEADERS)
