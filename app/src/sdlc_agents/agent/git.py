@@ -63,12 +63,17 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Git:
-    """git in one directory. `protocols` are the transports it may use, `options` further `-c name=value` pairs."""
+    """git in one directory.
+
+    `protocols` are the transports it may use, `options` further `-c name=value` pairs, `prefix` a command that runs
+    it (`prlimit …`).
+    """
 
     directory: Path
     protocols: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
 
     async def run(
         self,
@@ -86,7 +91,7 @@ class Git:
         options = [*_SAFE_OPTIONS, *self.options]
         if credentials is not None:
             options.append(f"credential.username={credentials.username}")
-        command = ["git", *(part for option in options for part in ("-c", option)), *arguments]
+        command = [*self.prefix, "git", *(part for option in options for part in ("-c", option)), *arguments]
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=self.directory,

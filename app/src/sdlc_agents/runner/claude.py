@@ -144,6 +144,7 @@ class ClaudeRun:
             "DISABLE_AUTOUPDATER": "1",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_CONFIG_NOSYSTEM": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
             "NO_PROXY": f"localhost,127.0.0.1,{gateway}",
             **identity(self.job),
         }
@@ -166,7 +167,7 @@ class ClaudeRun:
                     )
                 ]
             case AssistantMessage():
-                return [*_spoken(message), *_consumed(message)]
+                return _spoken(message)
             case UserMessage(content=list() as blocks):
                 return [
                     Tool(
@@ -181,6 +182,7 @@ class ClaudeRun:
                 ]
             case ResultMessage():
                 self._end(message)
+                return _consumed(message)
         return []
 
     def _end(self, message: ResultMessage) -> None:
@@ -222,7 +224,7 @@ def _spoken(message: AssistantMessage) -> list[Event]:
     return events
 
 
-def _consumed(message: AssistantMessage) -> list[Event]:
+def _consumed(message: ResultMessage) -> list[Event]:
     if not message.usage:
         return []
     counts = {name: message.usage.get(name) or 0 for name in Usage.model_fields}

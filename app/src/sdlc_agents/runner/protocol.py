@@ -93,7 +93,7 @@ class Tool(_Event):
 
 
 class Consumed(_Event):
-    """Tokens of one answer of the model."""
+    """Tokens of the whole run, as the agent counts them."""
 
     type: Literal["usage"] = "usage"
     usage: Usage

@@ -9,6 +9,8 @@ from sdlc_agents.runner.protocol import JobRequest
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
 _START = "refs/sdlc/start"
+# What tools leave behind and nobody wants in a change, where the repository's own .gitignore does not say so.
+_EXCLUDED = "__pycache__/\n*.py[co]\n.pytest_cache/\nnode_modules/\n.DS_Store\n*.swp\n"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Workspace:
         await self._git.run(
             "fetch", "--quiet", str(self._directory.incoming), "refs/heads/*:refs/remotes/origin/*", seconds=600
         )
+        self._exclude()
         await self._git.run("checkout", "--quiet", "--no-track", "-b", job.branch, job.start_commit, seconds=600)
         self._directory.incoming.unlink()
 
@@ -91,6 +94,7 @@ class Workspace:
         for name in ("config", "config.worktree", "info/attributes", "index.lock", "HEAD.lock"):
             (dot_git / name).unlink(missing_ok=True)
         (dot_git / "config").write_text(_CONFIG, encoding="ascii")
+        self._exclude()
         # The branch as it is, whatever is checked out now: work on another branch or a detached HEAD is kept too.
         await self._git.run("symbolic-ref", "HEAD", f"refs/heads/{job.branch}")
         await self._git.run("update-ref", _START, job.start_commit)
@@ -99,6 +103,11 @@ class Workspace:
         if tree != await self._git.run("rev-parse", f"refs/heads/{job.branch}^{{tree}}"):
             await self._git.run("commit", "--quiet", "--no-verify", f"--message={job.commit_message}", seconds=600)
         return bool(await self._git.run("rev-list", "--max-count=1", f"{_START}..refs/heads/{job.branch}"))
+
+    def _exclude(self) -> None:
+        info = self._directory.repository / ".git" / "info"
+        info.mkdir(exist_ok=True)
+        (info / "exclude").write_text(_EXCLUDED, encoding="ascii")
 
     async def pack(self) -> Path:
         """The bundle with the branch's new commits, which needs the start commit to be read."""

@@ -1,0 +1,301 @@
+"""One claimed development, from the project to the open pull request."""
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import stamina
+import structlog
+
+from sdlc_agents import forges
+from sdlc_agents.agent.choice import choose_repository
+from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome, RunFailedError
+from sdlc_agents.agent.inspection import Limits
+from sdlc_agents.agent.metrics import AgentMetrics
+from sdlc_agents.agent.prompt import build_prompt
+from sdlc_agents.agent.redaction import Redactor
+from sdlc_agents.agent.report import Figures, pull_request_body
+from sdlc_agents.agent.repository import (
+    DevelopmentRepository,
+    JobRepository,
+    ProjectReader,
+    TranscriptRepository,
+)
+from sdlc_agents.agent.runners import RunnerLostError, Runners, RunningJob
+from sdlc_agents.agent.settings import ConsumerSettings
+from sdlc_agents.agent.transcript import Transcript
+from sdlc_agents.agent.workspace import Checkout, Transport, Workspace
+from sdlc_agents.clock import now
+from sdlc_agents.encryption import FieldCipher
+from sdlc_agents.errors import ServiceError, UnavailableError
+from sdlc_agents.forges import GiteaForge
+from sdlc_agents.forges.model import ForgeUnavailableError, PullRequest
+from sdlc_agents.runner.protocol import Failed, Finished, JobRequest, Started
+from sdlc_agents.trackers.jira import Jira
+
+_TOKEN_GRACE = timedelta(minutes=5)
+_RUNNER_GRACE_SECONDS = 120.0
+_OUTAGE_SECONDS = 300.0
+_MEGABYTE = 1024 * 1024
+_T = TypeVar("_T")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What every execution works with."""
+
+    settings: ConsumerSettings
+    developments: DevelopmentRepository
+    projects: ProjectReader
+    jobs: JobRepository
+    transcripts: TranscriptRepository
+    cipher: FieldCipher
+    runners: Runners
+    outside: httpx.AsyncClient
+    metrics: AgentMetrics
+    jira: Jira | None = None
+
+
+class Execution:
+    """One run. `publishing` turns true when the result is accepted: from then on it is better finished than left."""
+
+    def __init__(self, tools: Tools, claim: Claim) -> None:
+        self._tools = tools
+        self._claim = claim
+        self._redact = Redactor(())
+        self._turns = 0
+        self._seconds = 0.0
+        self._finished_at: datetime | None = None
+        self.publishing = False
+
+    async def run(self) -> Outcome:
+        """Do the work. Ends with an outcome, also a bad one; raises `LeaseLostError` when the claim is gone."""
+        claim, tools = self._claim, self._tools
+        if claim.attempt > tools.settings.agent_max_attempts:
+            return await self.failed(
+                RunFailedError(
+                    f"given up: {claim.attempt - 1} attempts ended without a result, because the consumer that had "
+                    "this ticket was lost each time; look at its log and memory, then retry",
+                    outcome="attempts_used_up",
+                )
+            )
+        workspace: Workspace | None = None
+        try:
+            project, repository = await self._choose()
+            token = await tools.cipher.decrypt(repository["git_access_token"])
+            self._redact = Redactor([token])
+            forge = forges.connect(repository["url"], token, tools.outside)
+            settings = tools.settings
+            workspace = Workspace(
+                settings.workspace / f"{claim.development_id}-{claim.fence}",
+                forge.clone_url,
+                forge.credentials,
+                Transport(settings.egress_proxy_url, settings.extra_ca_file),
+            )
+            await self._note(repository_url=repository["url"], branch_name=claim.branch, error_message=None)
+            return await self._work(project, repository, forge, workspace)
+        except (LeaseLostError, UnavailableError):
+            raise
+        except ServiceError as error:
+            log.info("run_failed", code=error.code, error=self._redact(error.message))
+            return await self.failed(error)
+        finally:
+            await self._close_jobs()
+            if workspace is not None:
+                await asyncio.to_thread(workspace.remove)
+
+    async def _choose(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        claim = self._claim
+        project = await _patiently(lambda: self._tools.projects.find(claim.jira_project_key))
+        if project is None:
+            raise RunFailedError(
+                f'no project is registered for the Jira project "{claim.jira_project_key}": register it '
+                f'(POST /api/projects with jira_project_key "{claim.jira_project_key}"), then move the ticket to the '
+                "trigger status again",
+                outcome="unknown_project",
+            )
+        return project, choose_repository(project["repositories"], claim.components)
+
+    async def _work(
+        self, project: Mapping[str, Any], repository: Mapping[str, Any], forge: GiteaForge, workspace: Workspace
+    ) -> Outcome:
+        claim = self._claim
+        checkout = await workspace.fetch(claim.branch, repository.get("base_branch"))
+        if claim.result_commit is not None and checkout.branch_commit == claim.result_commit:
+            # An earlier attempt pushed and was lost before it could say so.
+            return await self._publish(project, forge, checkout, summary="", changes="pushed by an earlier attempt")
+        with_branch = checkout.branch_commit is not None
+        await workspace.pack((checkout.base_branch, claim.branch) if with_branch else (checkout.base_branch,))
+        finished = await self._run_agent(project, repository, checkout, workspace)
+        commit = await workspace.accept(
+            claim.branch,
+            checkout.start_commit,
+            Limits(bundle_bytes=self._tools.settings.agent_max_result_mb * _MEGABYTE),
+        )
+        self.publishing = True
+        await self._note(result={"commit": commit, "base": checkout.base_branch})
+        changes = await workspace.summary(checkout.start_commit)
+        await workspace.push(claim.branch)
+        return await self._publish(project, forge, checkout, summary=finished.text, changes=changes)
+
+    async def _run_agent(
+        self,
+        project: Mapping[str, Any],
+        repository: Mapping[str, Any],
+        checkout: Checkout,
+        workspace: Workspace,
+    ) -> Finished:
+        claim, tools, settings = self._claim, self._tools, self._tools.settings
+        prompt = self._redact(build_prompt(claim, project, repository, base_branch=checkout.base_branch))
+        job = JobRequest(
+            job_id=uuid.uuid4().hex,
+            prompt=prompt,
+            base_branch=checkout.base_branch,
+            branch=claim.branch,
+            start_commit=checkout.start_commit,
+            shallow=checkout.shallow,
+            author_name=settings.agent_author_name,
+            author_email=settings.agent_author_email,
+            commit_message=claim.title[:2000],
+            job_token=f"sdlc-job-{secrets.token_urlsafe(32)}",
+            gateway_url=settings.llm_gateway_url,
+            model=settings.agent_model,
+            max_turns=settings.agent_max_turns,
+            timeout_seconds=settings.agent_timeout_seconds,
+            max_cost_usd=settings.agent_max_cost_usd,
+            tools=settings.agent_tools,
+        )
+        longest = timedelta(seconds=settings.agent_timeout_seconds + settings.runner_wait_seconds)
+        await _patiently(
+            lambda: tools.jobs.open(
+                claim,
+                job.job_id,
+                job.job_token,
+                max_cost_usd=settings.agent_max_cost_usd,
+                expires_at=now() + longest + _TOKEN_GRACE,
+            )
+        )
+        await self._note(prompt=prompt)
+        redact = Redactor([job.job_token])
+        transcript = Transcript(
+            tools.transcripts, claim.development_id, job.job_id, claim.fence, lambda text: redact(self._redact(text))
+        )
+        structlog.contextvars.bind_contextvars(job_id=job.job_id)
+        async with tools.runners.start(job, workspace.outgoing, wait_seconds=settings.runner_wait_seconds) as running:
+            try:
+                # The runner keeps the limit itself; this is for one that does not.
+                async with asyncio.timeout(settings.agent_timeout_seconds + _RUNNER_GRACE_SECONDS):
+                    finished = await self._follow(running, transcript)
+            except TimeoutError as error:
+                raise RunnerLostError("the agent runner did not keep the time limit") from error
+            finally:
+                await transcript.flush()
+            limit = settings.agent_max_result_mb * _MEGABYTE
+            if not finished.changed or not await running.collect(workspace.incoming, limit=limit):
+                raise RunFailedError(
+                    f"the agent changed nothing. It said: {finished.text[:1500] or '(nothing)'}", outcome="no_change"
+                )
+        return finished
+
+    async def _follow(self, running: RunningJob, transcript: Transcript) -> Finished:
+        async for event in running.events():
+            await transcript.add(event)
+            if isinstance(event, Started):
+                await self._started()
+            elif isinstance(event, Failed):
+                self._turns, self._seconds = event.turns, event.duration_seconds
+                raise RunFailedError(f"the agent failed: {self._redact(event.message)}", outcome=event.reason)
+            elif isinstance(event, Finished):
+                self._turns, self._seconds = event.turns, event.duration_seconds
+                self._finished_at = now()
+                return event
+        raise RunnerLostError("the agent runner ended without a result")
+
+    async def _started(self) -> None:
+        moment = now()
+        if self._claim.accepted_at is not None:
+            self._tools.metrics.started_after((moment - self._claim.accepted_at).total_seconds())
+        log.info("agent_started")
+        await self._note(timings__agent_started_at=moment)
+
+    async def _publish(
+        self, project: Mapping[str, Any], forge: GiteaForge, checkout: Checkout, *, summary: str, changes: str
+    ) -> Outcome:
+        claim, tools = self._claim, self._tools
+        cost_usd, usage = await _patiently(lambda: tools.jobs.spent(claim.development_id))
+        body = pull_request_body(
+            claim,
+            Figures(self._turns, self._seconds, cost_usd, tools.settings.agent_model),
+            ticket_url=self._ticket_url(project),
+            summary=self._redact(summary),
+            changes=changes,
+        )
+        pull_request = await _ensure_pull_request(forge, claim, checkout.base_branch, body)
+        moment = now()
+        times = {"timings__published_at": moment}
+        if self._finished_at is not None:
+            times["timings__agent_finished_at"] = self._finished_at
+            tools.metrics.published_after((moment - self._finished_at).total_seconds())
+        await self._note(**times)
+        log.info("pull_request_open", url=pull_request.url, created=pull_request.created)
+        return Outcome(
+            status="completed",
+            kind="pull_request",
+            pr_mr_url=pull_request.url,
+            details=self._redact(summary) or None,
+            turns=self._turns,
+            duration_seconds=self._seconds,
+            cost_usd=cost_usd,
+            usage=usage,
+        )
+
+    async def failed(self, error: ServiceError) -> Outcome:
+        """The outcome of a run that this error ended, with what it has cost."""
+        cost_usd, usage = await _patiently(lambda: self._tools.jobs.spent(self._claim.development_id))
+        return Outcome(
+            status="failed",
+            kind=error.outcome if isinstance(error, RunFailedError) else error.code,
+            error_message=self._redact(error.message),
+            turns=self._turns,
+            duration_seconds=self._seconds,
+            cost_usd=cost_usd,
+            usage=usage,
+        )
+
+    async def _note(self, **fields: Any) -> None:
+        await _patiently(lambda: self._tools.developments.note(self._claim, **fields))
+
+    async def _close_jobs(self) -> None:
+        try:
+            await self._tools.jobs.close(self._claim)
+        except UnavailableError as error:
+            # The tokens end by themselves, later.
+            log.warning("job_tokens_left_open", error=error.message)
+
+    def _ticket_url(self, project: Mapping[str, Any]) -> str | None:
+        key = self._claim.jira_issue_key
+        if self._tools.jira is not None:
+            return self._tools.jira.browse_url(key)
+        parts = urlsplit(project.get("jira_project_url") or "")
+        return f"{parts.scheme}://{parts.netloc}/browse/{key}" if parts.netloc else None
+
+
+async def _patiently(call: Callable[[], Awaitable[_T]]) -> _T:
+    """Ask the database again while it is away: the lease decides for how long that makes sense."""
+    async for attempt in stamina.retry_context(on=UnavailableError, attempts=None, timeout=_OUTAGE_SECONDS):
+        with attempt:
+            return await call()
+    raise AssertionError("unreachable")
+
+
+@stamina.retry(on=ForgeUnavailableError, attempts=4, timeout=30)
+async def _ensure_pull_request(forge: GiteaForge, claim: Claim, base: str, body: str) -> PullRequest:
+    return await forge.ensure_pull_request(branch=claim.branch, base=base, title=claim.title, body=body)

@@ -1,0 +1,177 @@
+"""Where work comes from: the queue's messages, and the developments that no message will bring.
+
+A message is taken only when this consumer is idle: it subscribes, takes one, unsubscribes, claims the development,
+acknowledges, and works. So no message waits behind a long run, and none is held unacknowledged during one.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import aio_pika
+import orjson
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.exceptions import AMQPError
+from aiormq.exceptions import AMQPException
+
+from sdlc_agents import amqp
+from sdlc_agents.agent.development import Claim
+from sdlc_agents.agent.metrics import AgentMetrics
+from sdlc_agents.agent.notices import ErrorQueue
+from sdlc_agents.agent.repository import DevelopmentRepository
+from sdlc_agents.errors import UnavailableError
+from sdlc_agents.settings import AmqpSettings
+
+_FAILURES = (AMQPError, AMQPException, OSError, TimeoutError, RuntimeError)
+_CLOSE_SECONDS = 2.0
+_RECONNECT_SECONDS = 1.0
+_PREVIEW = 100_000
+
+log = structlog.get_logger()
+
+
+class Intake:
+    """Claims, one after another, until `stop` is set. Holds one connection to the broker, opened when needed."""
+
+    def __init__(
+        self,
+        settings: AmqpSettings,
+        developments: DevelopmentRepository,
+        metrics: AgentMetrics,
+        stop: asyncio.Event,
+        *,
+        name: str,
+        sweep_seconds: float,
+    ) -> None:
+        self._settings = settings
+        self._developments = developments
+        self._metrics = metrics
+        self._stop = stop
+        self._name = name
+        self._sweep_seconds = sweep_seconds
+        self._connection: AbstractConnection | None = None
+        self._channel: AbstractChannel | None = None
+        self.errors = ErrorQueue(self._open)
+
+    async def next_claim(self) -> Claim | None:
+        """The next claim; None when there was nothing for a while, so that the caller can look after other things.
+
+        Raises `UnavailableError` while the database is away. A broker that is away leaves what is queued in the
+        database, which is looked at as well.
+        """
+        claim = await self._developments.claim_any()
+        if claim is not None:
+            self._metrics.taken_over.inc()
+            log.info("development_taken_without_message", development_id=claim.development_id)
+            return claim
+        try:
+            return await self._from_queue()
+        except _FAILURES as error:
+            log.warning("broker_lost", error=repr(error))
+        except asyncio.CancelledError:
+            # aiormq cancels what waits on a connection that breaks; only a cancelled task is to end.
+            if _cancelled():
+                raise
+            log.warning("broker_lost", error="cancelled")
+        await self.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), _RECONNECT_SECONDS)
+        return None
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` unless the broker answers: what `/ready` asks."""
+        if self._connection is None or self._connection.is_closed:
+            raise UnavailableError("the broker is not connected")
+
+    async def close(self) -> None:
+        """Close the connection; what is not acknowledged goes back to the queue."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            with suppress(*_FAILURES):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await connection.close()
+
+    async def _from_queue(self) -> Claim | None:
+        channel = await self._open()
+        queue = await channel.get_queue(amqp.QUEUE, ensure=False)
+        received: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+        tag = await queue.consume(received.put)
+        try:
+            message = await self._receive(received, channel)
+        finally:
+            await queue.cancel(tag)
+        if message is None:
+            # One may have come between the last look and the unsubscription.
+            if received.empty():
+                return None
+            message = received.get_nowait()
+        return await self._take(message)
+
+    async def _receive(
+        self, received: asyncio.Queue[AbstractIncomingMessage], channel: AbstractChannel
+    ) -> AbstractIncomingMessage | None:
+        getting = asyncio.create_task(received.get())
+        closed = asyncio.ensure_future(channel.closed())
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait(
+                {getting, closed, stopping}, timeout=self._sweep_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if getting.done():
+                return getting.result()
+            if closed.done():
+                raise ConnectionError("the broker closed the channel")
+            return None
+        finally:
+            getting.cancel()
+            closed.cancel()
+            stopping.cancel()
+
+    async def _take(self, message: AbstractIncomingMessage) -> Claim | None:
+        development_id = _development_id(message)
+        if development_id is None or not await self._developments.exists(development_id):
+            reason = "the message names no development" if development_id is None else "there is no such development"
+            log.warning("message_refused", reason=reason, message_id=message.message_id)
+            await self.errors.publish(_readable(message), f"{reason}: it cannot be worked on")
+            await message.ack()
+            return None
+        try:
+            claim = await self._developments.claim(development_id)
+        except UnavailableError:
+            await message.nack(requeue=True)
+            raise
+        await message.ack()
+        if claim is None:
+            log.info("message_of_taken_development", development_id=development_id)
+        return claim
+
+    async def _open(self) -> AbstractChannel:
+        if self._connection is not None and self._channel is not None and not self._channel.is_closed:
+            return self._channel
+        await self.close()
+        self._connection = await amqp.connect(self._settings, application=self._name)
+        self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+        await self._channel.set_qos(prefetch_count=1)
+        log.info("broker_connected")
+        return self._channel
+
+
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _development_id(message: AbstractIncomingMessage) -> str | None:
+    try:
+        body = orjson.loads(message.body)
+    except orjson.JSONDecodeError:
+        return None
+    value = body.get("development_id") if isinstance(body, dict) else None
+    return value if isinstance(value, str) and value else None
+
+
+def _readable(message: aio_pika.abc.AbstractIncomingMessage) -> object:
+    try:
+        return orjson.loads(message.body)
+    except orjson.JSONDecodeError:
+        return message.body[:_PREVIEW].decode(errors="replace")

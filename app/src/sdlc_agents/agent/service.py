@@ -1,0 +1,120 @@
+"""`sdlc-agents developer-agent-consumer`."""
+
+import asyncio
+import os
+import shutil
+import ssl
+from contextlib import suppress
+
+import httpx
+import structlog
+
+from sdlc_agents import mongo
+from sdlc_agents.agent.execution import Tools
+from sdlc_agents.agent.git import ASKPASS
+from sdlc_agents.agent.intake import Intake
+from sdlc_agents.agent.metrics import AgentMetrics
+from sdlc_agents.agent.notices import Notices
+from sdlc_agents.agent.repository import (
+    DevelopmentRepository,
+    JobRepository,
+    ProjectReader,
+    TranscriptRepository,
+)
+from sdlc_agents.agent.runners import Runners
+from sdlc_agents.agent.settings import ConsumerSettings
+from sdlc_agents.agent.worker import Worker
+from sdlc_agents.encryption import FieldCipher, master_key
+from sdlc_agents.errors import UnavailableError
+from sdlc_agents.health import health_server
+from sdlc_agents.logs import configure_logging
+from sdlc_agents.metrics import new_registry
+from sdlc_agents.serving import run_until_stopped
+from sdlc_agents.settings import load_settings, public_values
+from sdlc_agents.trackers.jira import Jira
+
+_OUTAGE_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+def run() -> None:
+    """Work until SIGTERM."""
+    settings = load_settings(ConsumerSettings)
+    configure_logging(settings, "developer-agent-consumer")
+    if not os.access(ASKPASS, os.X_OK):
+        raise SystemExit(f"sdlc-agents: {ASKPASS} is not executable: git could not log in anywhere")
+    run_until_stopped(lambda stop: consume(settings, stop))
+
+
+async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
+    """The service; returns when `stop` is set and the run under way ended or was handed back."""
+    _clear(settings)
+    registry = new_registry()
+    metrics = AgentMetrics(registry)
+    client = mongo.connect(settings, application=settings.consumer_name)
+    db = mongo.database(client, settings)
+    developments = DevelopmentRepository(
+        db,
+        settings.consumer_name,
+        lease_seconds=settings.lease_seconds,
+        queued_grace_seconds=settings.queued_grace_seconds,
+    )
+    cipher = FieldCipher(db, master_key(settings))
+    runners = Runners(settings.agent_runner_urls)
+    outside = httpx.AsyncClient(
+        proxy=settings.egress_proxy_url,
+        verify=ssl.create_default_context(cafile=settings.extra_ca_file),
+        trust_env=False,
+        timeout=httpx.Timeout(20, connect=10),
+    )
+    jira = None
+    if settings.jira_api_url is not None and settings.jira_api_token is not None:
+        jira = Jira(settings.jira_api_url, settings.jira_api_token, settings.jira_api_user, outside)
+    tools = Tools(
+        settings=settings,
+        developments=developments,
+        projects=ProjectReader(db),
+        jobs=JobRepository(db),
+        transcripts=TranscriptRepository(db),
+        cipher=cipher,
+        runners=runners,
+        outside=outside,
+        metrics=metrics,
+        jira=jira,
+    )
+    intake = Intake(
+        settings, developments, metrics, stop, name=settings.consumer_name, sweep_seconds=settings.sweep_seconds
+    )
+    notices = Notices(developments, intake.errors, jira)
+    checks = {"mongodb": lambda: mongo.ping(db), "rabbitmq": intake.check, "agent_runner": runners.check}
+    try:
+        async with health_server(settings, checks, registry):
+            log.info("consumer_ready", **public_values(settings))
+            await _consume(intake, Worker(tools, stop), notices, stop)
+            log.info("consumer_ends")
+    finally:
+        await intake.close()
+        await runners.close()
+        await outside.aclose()
+        await cipher.close()
+        await client.close()
+
+
+async def _consume(intake: Intake, worker: Worker, notices: Notices, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            claim = await intake.next_claim()
+            if claim is not None:
+                await worker.work(claim)
+            await notices.send()
+        except UnavailableError as error:
+            log.warning("dependency_away", error=error.message)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _OUTAGE_SECONDS)
+
+
+def _clear(settings: ConsumerSettings) -> None:
+    """Remove the workspaces that a former process of this name left."""
+    shutil.rmtree(settings.workspace, ignore_errors=True)
+    settings.workspace.mkdir(mode=0o700, parents=True)

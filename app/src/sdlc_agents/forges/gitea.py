@@ -1,0 +1,98 @@
+"""Gitea and Forgejo, by their API v1: https://docs.gitea.com/api/"""
+
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from sdlc_agents.agent.git import Credentials
+from sdlc_agents.forges.addresses import RepositoryAddress
+from sdlc_agents.forges.model import ForgeError, ForgeUnavailableError, PullRequest
+
+_USERNAME = "sdlc-agents"
+_TITLE_CHARACTERS = 255
+_SECONDS = 20.0
+_UNAVAILABLE = {408, 425, 429, 500, 502, 503, 504}
+
+
+class GiteaForge:
+    """One repository on a Gitea, as the owner of a token sees it. The token needs the right `write:repository`."""
+
+    def __init__(self, address: RepositoryAddress, token: str, client: httpx.AsyncClient) -> None:
+        self._address = address
+        self._token = token
+        self._client = client
+
+    @property
+    def clone_url(self) -> str:
+        """Where git fetches and pushes."""
+        return self._address.clone_url
+
+    @property
+    def credentials(self) -> Credentials:
+        """What git is to say there; Gitea takes a token as the password of any user name."""
+        return Credentials(self._address.origin, _USERNAME, self._token)
+
+    async def ensure_pull_request(self, *, branch: str, base: str, title: str, body: str) -> PullRequest:
+        """The open pull request from `branch` into `base`, opened now unless there is one.
+
+        Raises `ForgeUnavailableError` when asking again may help (it is safe to), `ForgeError` otherwise.
+        """
+        found = await self._find(branch, base)
+        if found is not None:
+            return found
+        response = await self._call(
+            "POST",
+            "pulls",
+            {"head": branch, "base": base, "title": title[:_TITLE_CHARACTERS], "body": body},
+            accept={201, 409},
+        )
+        if response.status_code == httpx.codes.CONFLICT:
+            found = await self._find(branch, base)
+            if found is None:
+                raise ForgeError(f"{self._address.base} says that a pull request of {branch} exists, but shows none")
+            return found
+        return _pull_request(response.json(), created=True)
+
+    async def _find(self, branch: str, base: str) -> PullRequest | None:
+        path = f"pulls/{quote(base, safe='')}/{quote(branch, safe='')}"
+        response = await self._call("GET", path, accept={200, 404})
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        return _pull_request(response.json(), created=False)
+
+    async def _call(
+        self, method: str, path: str, document: dict[str, Any] | None = None, *, accept: set[int]
+    ) -> httpx.Response:
+        address = self._address
+        url = f"{address.base}/api/v1/repos/{quote(address.owner, safe='')}/{quote(address.name, safe='')}/{path}"
+        try:
+            response = await self._client.request(
+                method, url, json=document, headers={"Authorization": f"token {self._token}"}, timeout=_SECONDS
+            )
+        except httpx.HTTPError as error:
+            raise ForgeUnavailableError(f"{address.base} does not answer: {type(error).__name__}") from error
+        if response.status_code in accept:
+            return response
+        said = _message(response)
+        if response.status_code in _UNAVAILABLE:
+            raise ForgeUnavailableError(f"{address.base} answered {response.status_code}: {said}")
+        hints = {
+            401: "the repository's git_access_token is not valid there",
+            403: "the repository's git_access_token lacks the right write:repository",
+            404: "the repository does not exist there, or its git_access_token may not see it",
+        }
+        hint = hints.get(response.status_code, "the request was refused")
+        raise ForgeError(f"{address.base}/{address.owner}/{address.name}: {hint} ({response.status_code}: {said})")
+
+
+def _pull_request(document: dict[str, Any], *, created: bool) -> PullRequest:
+    return PullRequest(int(document["number"]), str(document["html_url"]), created)
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        document = response.json()
+    except ValueError:
+        return response.text[:200]
+    return str(document.get("message", ""))[:300] if isinstance(document, dict) else ""

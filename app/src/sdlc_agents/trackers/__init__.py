@@ -1,0 +1,1 @@
+"""Trackers: where tickets live and are told what became of them."""
