@@ -59,7 +59,7 @@ class Mailbox:
                 "from": sender,
                 "to": recipients,
                 "subject": str(message.get("subject", "")),
-                "body": body.get_content() if body else "",
+                "body": body.get_content().replace("\r\n", "\n") if body else "",
             }
         )
 

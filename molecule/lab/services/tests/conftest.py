@@ -44,6 +44,18 @@ class Client:
             connection.close()
 
 
+async def close(server: asyncio.Server) -> None:
+    """Close a server that a test listens with itself."""
+    server.close()
+
+
+async def _cancel_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class Thread:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -51,6 +63,7 @@ class Thread:
         self._thread.start()
 
     def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self.loop).result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=10)
         self.loop.close()
