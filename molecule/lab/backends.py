@@ -16,8 +16,8 @@ CONTAINER = "sdlc-lab-backends"
 ADDRESS = "10.212.0.6"
 NAME = "backends.lab"
 
-PACKAGES = ("rabbitmq-server", "python3-pymongo", "libcurl4t64", "liblzma5", "dnsmasq-base")
-_HOOKS = ("chroot \"$1\" useradd --system --home-dir /var/lib/mongodb --user-group mongodb",)
+PACKAGES = ("rabbitmq-server", "python3-pymongo", "libcurl4t64", "liblzma5")
+_HOOKS = ('chroot "$1" useradd --system --home-dir /var/lib/mongodb --user-group mongodb',)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Backends:
 def up() -> Backends:
     """Have both services running; those that run already are kept, with what they hold."""
     engine.ensure()
-    image = images.programs("programs", PACKAGES, _HOOKS)
+    image = images.programs("backends", PACKAGES, _HOOKS)
     mongod = downloads.mongod()
     with locked("backends"):
         folder = _secrets()

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from lab import backends, engine, hosts, images, inventory, mirror
+from lab import backends, engine, hosts, images, inventory, mirror, setup
 from lab.console import LabError, say
 
 
@@ -30,6 +30,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    up = commands.add_parser("up", help="have all that hosts need: images, mirror, outside services")
+    up.add_argument("--suite", choices=images.SUITES, action="append", help="default: trixie alone")
+    up.set_defaults(action=lambda options: setup.up(tuple(options.suite or images.SUITES[:1])))
+    down = commands.add_parser("down", help="remove every host and container; caches are kept")
+    down.set_defaults(action=lambda _: setup.down())
+
     engine_command = commands.add_parser("engine", help="have a Docker engine and the network")
     engine_command.set_defaults(action=lambda _: engine.ensure())
 
@@ -47,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(action=lambda _: _list())
 
     mirror_command = commands.add_parser("mirror", help="have the package mirror")
-    mirror_command.set_defaults(action=lambda _: mirror.build() and None)
+    mirror_command.set_defaults(action=lambda _: mirror.build())
 
     inventory_command = commands.add_parser("inventory", help="write the inventory of test hosts")
     inventory_command.add_argument("names", nargs="*", default=[hosts.APPLIANCE], metavar="HOST")
@@ -55,10 +61,10 @@ def _parser() -> argparse.ArgumentParser:
 
     backend = commands.add_parser("test-services", help="a real MongoDB and RabbitMQ for tests")
     verbs = backend.add_subparsers(required=True, metavar="VERB")
-    up = verbs.add_parser("up", help="have them running; prints the app's environment variables")
-    up.set_defaults(action=lambda _: _backends_up())
-    down = verbs.add_parser("down", help="remove them")
-    down.set_defaults(action=lambda _: backends.down())
+    start = verbs.add_parser("up", help="have them running; prints the app's environment variables")
+    start.set_defaults(action=lambda _: _backends_up())
+    stop = verbs.add_parser("down", help="remove them")
+    stop.set_defaults(action=lambda _: backends.down())
     return parser
 
 
@@ -67,7 +73,7 @@ def _create(options: argparse.Namespace) -> None:
 
 
 def _write_inventory(names: Sequence[str]) -> None:
-    inventory.write_inventory(names)
+    inventory.of(names)
 
 
 def _backends_up() -> None:

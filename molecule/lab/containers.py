@@ -17,9 +17,7 @@ def ensure(name: str, key: str, arguments: Sequence[str]) -> bool:
         key: Stands for all that goes into it; a container with another key is replaced.
     """
     template = f'{{{{index .Config.Labels "{_KEY}"}}}} {{{{.State.Running}}}}'
-    has, _, running = attempt(
-        ["docker", "inspect", "--format", template, name]
-    ).stdout.strip().partition(" ")
+    has, _, running = attempt(["docker", "inspect", "--format", template, name]).stdout.strip().partition(" ")
     if has == key and running == "true":
         return False
     if has == key and succeeds(["docker", "start", name]):

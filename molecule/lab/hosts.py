@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from lab import engine, images, paths
 from lab.console import LabError, say, step
@@ -157,9 +158,7 @@ def _name_server(name: str) -> None:
     inside = ["docker", "exec", container(name), "sh", "-c"]
     # Until the host's init has unmounted Docker's file, a write would go there and be lost.
     own = "! grep -q ' /etc/resolv.conf ' /proc/mounts && [ -s /etc/resolv.conf ]"
-    wait_until(
-        lambda: succeeds([*inside, own]), f"host {name} has files of its own", timeout=30
-    )
+    wait_until(lambda: succeeds([*inside, own]), f"host {name} has files of its own", timeout=30)
     run([*inside, script])
 
 
@@ -197,9 +196,7 @@ key=$(cat)
 grep -qxF "$key" /root/.ssh/authorized_keys || printf '%s\\n' "$key" >> /root/.ssh/authorized_keys
 cat /etc/ssh/ssh_host_ed25519_key.pub
 """
-    told = run(
-        ["docker", "exec", "-i", container(name), "sh", "-c", script], stdin=public.read_text()
-    )
+    told = run(["docker", "exec", "-i", container(name), "sh", "-c", script], stdin=public.read_text())
     kind, key = told.split()[:2]
     with locked("hosts"):
         lines = [*_other_known_hosts(name), f"{name},{address} {kind} {key}\n"]
@@ -222,7 +219,7 @@ def _other_known_hosts(name: str) -> list[str]:
     return [line for line in lines if line.split(",")[0] in names]
 
 
-def _known_hosts() -> paths.Path:
+def _known_hosts() -> Path:
     return paths.state("ssh", "known_hosts")
 
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from lab import machine, paths
 from lab.console import LabError, step
-from lab.process import content_key, locked, run, succeeds, write
+from lab.process import attempt, content_key, locked, run, succeeds, write
 
 SUITES = ("trixie", "bookworm")
 
 _HOST_PACKAGES = (
-    "systemd systemd-sysv python3 python3-apt ca-certificates iproute2 dbus openssh-server cron "
-    "sudo procps"
-).split()
+    *("systemd", "systemd-sysv", "python3", "python3-apt", "ca-certificates", "iproute2", "dbus"),
+    *("openssh-server", "cron", "sudo", "procps"),
+)
 
 # PID 1 of a host. Docker mounts three files into it, which a program that replaces such a file as
 # a whole could not; the host gets files of its own instead, then becomes systemd. On a first boot
@@ -38,7 +38,7 @@ def host(suite: str) -> str:
     """The image of a bare host of *suite*: systemd, SSH and Python, nothing else."""
     if suite not in SUITES:
         raise LabError(f"no such suite: {suite}", f"one of {', '.join(SUITES)}")
-    script = paths.cache("images", "init")
+    script = paths.cache("images", f"init-{content_key(_INIT)}")
     write(script, _INIT)
     hooks = [
         f"upload {script} /lab-init",
@@ -46,7 +46,7 @@ def host(suite: str) -> str:
         'rm -f "$1"/etc/ssh/ssh_host_*',
         ': > "$1"/etc/machine-id',
     ]
-    return _image(f"host-{suite}", suite, _HOST_PACKAGES, hooks, ["/lab-init"], _INIT)
+    return _image(f"host-{suite}", suite, _HOST_PACKAGES, hooks, command="/lab-init")
 
 
 def programs(name: str, packages: Sequence[str], hooks: Sequence[str] = ()) -> str:
@@ -56,24 +56,17 @@ def programs(name: str, packages: Sequence[str], hooks: Sequence[str] = ()) -> s
         hooks: Customize hooks of mmdebstrap, run when the packages are there.
     """
     wanted = sorted({"ca-certificates", "python3", "procps", "iproute2", *packages})
-    return _image(name, "trixie", wanted, hooks, ["/bin/bash"], "")
+    return _image(name, "trixie", wanted, hooks, command="/bin/bash")
 
 
-def _image(
-    name: str,
-    suite: str,
-    packages: Sequence[str],
-    hooks: Sequence[str],
-    command: Sequence[str],
-    extra: str,
-) -> str:
+def _image(name: str, suite: str, packages: Sequence[str], hooks: Sequence[str], *, command: str) -> str:
     mirror = machine.apt_mirror()
     sources = [
         f"deb {mirror.archive} {suite} main",
         f"deb {mirror.archive} {suite}-updates main",
         f"deb {mirror.security} {suite}-security main",
     ]
-    key = content_key(*sources, *packages, *hooks, *command, extra)
+    key = content_key(*sources, *packages, *hooks, command)
     image = f"sdlc-lab-{name}:{key}"
     with locked(f"image-{name}"):
         if succeeds(["docker", "image", "inspect", image]):
@@ -88,7 +81,10 @@ def _image(
                 ],
                 hint="check that this machine's apt sources can be reached, then try again",
             )
-            change = f"CMD {json.dumps(list(command))}"
+            change = f"CMD {json.dumps([command])}"
             run(["docker", "import", "--change", change, str(archive), image])
         archive.unlink()
+        listed = run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"sdlc-lab-{name}"])
+        for older in set(listed.split()) - {image}:
+            attempt(["docker", "image", "rm", older])  # refused while a container uses it
     return image

@@ -72,9 +72,7 @@ def mtu() -> int:
 def apt_mirror() -> AptMirror:
     """The Debian mirror that this machine's own apt sources name, else Debian's public one."""
     found: dict[str, str] = {}
-    targets = attempt(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"]
-    )
+    targets = attempt(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"])
     codename = _os_release().get("VERSION_CODENAME", "")
     for line in targets.stdout.splitlines():
         uri, _, release = line.partition(" ")

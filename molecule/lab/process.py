@@ -39,9 +39,7 @@ def run(
     result = attempt(command, stdin=stdin, cwd=cwd, env=env, timeout=timeout)
     if result.returncode != 0:
         tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-25:])
-        raise LabError(
-            f"`{_shown(command)}` failed with status {result.returncode}:\n{tail}", hint
-        )
+        raise LabError(f"`{_shown(command)}` failed with status {result.returncode}:\n{tail}", hint)
     return result.stdout
 
 
@@ -78,9 +76,7 @@ def succeeds(command: Sequence[str]) -> bool:
     return attempt(command).returncode == 0
 
 
-def wait_until(
-    condition: Callable[[], bool], what: str, *, timeout: float, hint: str = ""
-) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, timeout: float, hint: str = "") -> None:
     """Poll *condition* until it is true.
 
     Raises:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from lab import hosts, machine, paths
 from lab.console import LabError, say, step
-from lab.process import locked, run, write
+from lab.hosts import APPLIANCE, Host
+from lab.process import locked, run
+from lab.process import write as replace
 from lab.services import secrets, tls
 
 GROUPS = ("mongodb", "rabbitmq", "app", "agents", "edge", "monitoring", "backup")
@@ -30,34 +32,37 @@ _GIVEN = {
 
 def folder(names: Sequence[str]) -> Path:
     """The inventory's folder: `inventory` for the appliance, `inventory-<name>…` for other hosts."""
-    suffix = "" if list(names) == [hosts.APPLIANCE] else "-" + "-".join(names)
+    suffix = "" if list(names) == [APPLIANCE] else "-" + "-".join(names)
     return paths.state(f"inventory{suffix}")
 
 
-def write_inventory(names: Sequence[str]) -> Path:
-    """Write the inventory of the hosts *names*, each in every group, and what secrets it lacks."""
+def of(names: Sequence[str]) -> Path:
+    """Write the inventory of the hosts *names*, which exist, in the folder that is theirs.
+
+    Raises:
+        LabError: One of them does not exist.
+    """
     known = {host.name: host for host in hosts.known()}
     missing = [name for name in names if name not in known]
     if missing:
-        raise LabError(
-            f"no such host: {', '.join(missing)}",
-            f"make it: python -m lab host create {missing[0]}",
-        )
-    target = folder(names)
-    addresses = {name: known[name].address for name in names}
+        raise LabError(f"no such host: {', '.join(missing)}", f"make it: python -m lab host create {missing[0]}")
+    return write([known[name] for name in names], folder(names))
+
+
+def write(members: Sequence[Host], target: Path) -> Path:
+    """Write the inventory of *members*, each in every group, to *target*, with what secrets it lacks."""
     with locked("inventory"):
         variables = target / "group_vars" / "all"
-        write(target / "hosts.yml", _hosts(addresses))
-        settings = (paths.PACKAGE / "inventory" / "settings.yml").read_text()
-        write(variables / "lab.yml", settings.replace("EDGE_NAME", names[0]))
-        write(variables / "machine.yml", _machine())
+        replace(target / "hosts.yml", _hosts({host.name: host.address for host in members}))
+        replace(variables / "lab.yml", (paths.PACKAGE / "inventory" / "settings.yml").read_text())
+        replace(variables / "machine.yml", _machine())
         _generate_secrets(target)
     say(f"the inventory is {target}")
     return target
 
 
 def _hosts(addresses: dict[str, str]) -> str:
-    options = " ".join(option for option in hosts.ssh_options()[2:])
+    options = " ".join(hosts.ssh_options()[2:])
     inventory = {
         "all": {
             "hosts": {name: {"ansible_host": address} for name, address in addresses.items()},
@@ -66,7 +71,7 @@ def _hosts(addresses: dict[str, str]) -> str:
                 "ansible_ssh_private_key_file": hosts.ssh_key(),
                 "ansible_ssh_common_args": options,
             },
-            "children": {group: {"hosts": dict.fromkeys(addresses, {})} for group in GROUPS},
+            "children": {group: {"hosts": {name: {} for name in addresses}} for group in GROUPS},
         }
     }
     return _yaml(inventory)
@@ -81,13 +86,13 @@ def _machine() -> str:
 
 def _generate_secrets(target: Path) -> None:
     """Run the product's playbook, giving it what the outside services accept."""
-    store = paths.state("services", "x").parent
+    store = paths.state("services")
     secrets.ensure(store)
     given = {name: secrets.read(store / file) for name, file in _GIVEN.items()}
     playbook = paths.CHECKOUT / "playbooks" / "operations" / "generate_secrets.yml"
     with tempfile.TemporaryDirectory(dir=paths.state()) as scratch, step("secrets of the inventory"):
         file = Path(scratch, "given.yml")
-        write(file, _yaml(given), mode=0o600)
+        replace(file, _yaml(given), mode=0o600)
         ansible = str(Path(sys.executable).with_name("ansible-playbook"))
         run(
             [ansible, "-i", str(target), "-e", f"secrets_given_file={file}", str(playbook)],

@@ -6,11 +6,9 @@ lab builds, `pypi/simple/` a Python package index of the app's locked wheels.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from lab import images, paths
 from lab.console import step
-from lab.mirror import debs, mongodb, repository, server, wheels
+from lab.mirror import debs, filebeat, mongodb, repository, server, wheels
 from lab.process import locked
 
 URL = "https://mirror.lab"
@@ -18,19 +16,13 @@ APT_URL = f"{URL}/apt"
 PYPI_URL = f"{URL}/pypi/simple"
 
 
-def build(suites: tuple[str, ...] = images.SUITES[:1]) -> Path:
+def build(suites: tuple[str, ...] = images.SUITES[:1]) -> None:
     """Have the mirror serve what appliances install, wheels for the Pythons of *suites* among it."""
     server.up()
     folder = paths.state("mirror", "apt").parent
     folder.chmod(0o755)
     with locked("mirror"), step("the package mirror"):
-        packages = mongodb.packages()
+        packages = [*mongodb.packages(), filebeat.package()]
         repository.publish(folder / "apt", [debs.build(package) for package in packages])
         lock = paths.CHECKOUT / "app" / "requirements.txt"
         wheels.publish(folder / "pypi", lock, suites)
-    return folder
-
-
-def apt_key() -> str:
-    """The public key that signs the apt repository, armoured."""
-    return (paths.state("mirror") / "apt" / repository.KEY_FILE).read_text()

@@ -86,8 +86,7 @@ def packages() -> list[Package]:
             "Architecture": "amd64",
             "Maintainer": _MAINTAINER,
             "Section": "database",
-            "Depends": "libc6, libcurl4t64 | libcurl4, libgcc-s1, liblzma5, libssl3t64 | libssl3, "
-            "passwd, tzdata",
+            "Depends": "libc6, libcurl4t64 | libcurl4, libgcc-s1, liblzma5, libssl3t64 | libssl3, passwd, tzdata",
             "Description": "MongoDB database server (packed by the lab)\n"
             " A real mongod under the vendor's package name, with its paths, user and unit.\n"
             " For test hosts only.",

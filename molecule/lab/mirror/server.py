@@ -89,10 +89,7 @@ def up() -> None:
         files = {"nginx.conf": _nginx(), "dnsmasq.conf": _DNSMASQ + _records()}
         for name, content in files.items():
             write(configuration / name, content)
-        start = (
-            "dnsmasq --conf-file=/lab/dnsmasq.conf --user=root && "
-            "exec nginx -c /lab/nginx.conf -g 'daemon off;'"
-        )
+        start = "dnsmasq --conf-file=/lab/dnsmasq.conf --user=root && exec nginx -c /lab/nginx.conf -g 'daemon off;'"
         arguments = [
             *("--hostname", "mirror", "--network", engine.NETWORK, "--ip", ADDRESS),
             *("--volume", f"{configuration}:/lab:ro", "--volume", f"{folder}:/mirror:ro"),

@@ -31,7 +31,7 @@ def publish(folder: Path, lock: Path, suites: tuple[str, ...]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     projects: dict[str, list[str]] = {}
     for wheel in sorted({wheel.name: wheel for s in sources for wheel in s.glob("*.whl")}.values()):
-        name = canonicalize_name(wheel.name.split("-")[0])
+        name: str = canonicalize_name(wheel.name.split("-")[0])
         target = folder / "simple" / name / wheel.name
         target.parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(wheel, target)
