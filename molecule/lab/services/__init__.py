@@ -2,3 +2,6 @@
 
 See README.md. `lab.services.container.up()` has them all answer.
 """
+
+SERVICES_ADDRESS = "10.212.0.5"
+"""Where all of them are, on the lab's network."""

@@ -8,11 +8,10 @@ from pathlib import Path
 from lab import containers, engine, images, paths
 from lab.console import step
 from lab.process import content_key, file_sha256, locked
-from lab.services import packages, secrets, tls
+from lab.services import SERVICES_ADDRESS, packages, secrets, tls
 from lab.services.gitea import build
 
 CONTAINER = "sdlc-lab-services"
-ADDRESS = "10.212.0.5"
 NAMES = ("gitea.lab", "claude.lab", "jira.lab", "logs.lab", "alerts.lab")
 
 _PACKAGES = ("nginx-light", "git")
@@ -33,7 +32,7 @@ def up() -> None:
     with locked("services"):
         directory = paths.state("services")
         secrets.ensure(directory)
-        certificate, _ = tls.issue(paths.state(), "services", [*NAMES, ADDRESS, "localhost", "127.0.0.1"])
+        certificate, _ = tls.issue(paths.state(), "services", [*NAMES, SERVICES_ADDRESS, "localhost", "127.0.0.1"])
         arguments = _arguments(image, directory, certificate)
         key = content_key(*arguments, certificate.read_text(), *_code())
         started = containers.ensure(CONTAINER, key, arguments)
@@ -60,7 +59,7 @@ def _arguments(image: str, directory: Path, certificate: Path) -> list[str]:
     }
     aliases = [word for name in NAMES for word in ("--network-alias", name)]
     return [
-        *("--hostname", "services", "--network", engine.NETWORK, "--ip", ADDRESS, *aliases),
+        *("--hostname", "services", "--network", engine.NETWORK, "--ip", SERVICES_ADDRESS, *aliases),
         *("--env", "PYTHONPATH=/lab/code:/lab/python", "--env", "PYTHONDONTWRITEBYTECODE=1"),
         *("--env", "PYTHONUNBUFFERED=1", "--log-opt", "max-size=10m", "--memory", "2g"),
         *(word for source, target in mounts.items() for word in ("--volume", f"{source}:{target}")),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.console import LabError
-from lab.services import https
+from lab.services import SERVICES_ADDRESS, https
 from lab.services.documents import Json
 from lab.services.jira import payload
 
@@ -21,7 +21,7 @@ class Jira:
     token: str
     ca: Path
     url: str = payload.BASE_URL
-    address: str = "10.212.0.5"
+    address: str = SERVICES_ADDRESS
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Json:
         """One call of the REST API; the decoded answer or None. LabError for anything but success."""
