@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import datetime
 import http.client
 import json
 import os
@@ -92,14 +93,15 @@ def _run(loaded: Settings, options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     loaded.paths.data.mkdir(parents=True, exist_ok=True, mode=0o750)
-    to_stderr = options.stderr or options.environment != "default"
-    to_stderr = to_stderr or not loaded.top.get("logging.to_files", True)
+    by_default = options.environment == "default"
+    to_files = loaded.top.get("logging.to_files", by_default) and not loaded.top.get("logging.to_stderr")
     with contextlib.ExitStack() as stack:
-        if not to_stderr:
+        if to_files and not options.stderr:
             folder = Path(loaded.top.get("logging.files.path", loaded.paths.logs))
             folder.mkdir(parents=True, exist_ok=True, mode=0o750)
             name = loaded.top.get("logging.files.name", "filebeat")
-            file = stack.enter_context((folder / f"{name}.ndjson").open("a"))
+            day = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d")
+            file = stack.enter_context((folder / f"{name}-{day}.ndjson").open("a"))
             stack.enter_context(contextlib.redirect_stderr(file))
         Shipper(loaded).run(stop)
 

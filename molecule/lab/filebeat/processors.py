@@ -150,8 +150,9 @@ def _move(options: Flat, *, keep: bool) -> Processor:
 
 
 def _decode_json_fields(options: Flat) -> Processor:
-    if options.get("process_array") or options.get("max_depth", 1) != 1:
-        raise ConfigError("decode_json_fields: this stand-in has max_depth 1 and no arrays")
+    depth = options.get("max_depth", 1)
+    if options.get("process_array") or depth < 1:
+        raise ConfigError("decode_json_fields: this stand-in decodes objects only, to a depth of 1 or more")
 
     def process(event: Event) -> Event:
         for path in options["fields"]:
@@ -162,13 +163,24 @@ def _decode_json_fields(options: Flat) -> Processor:
             if value is None:
                 if options.get("add_error_key"):
                     event["error"] = {"message": problem, "data": text, "field": path}
-            elif "target" not in options:
+                continue
+            _decode_inner(value, depth - 1)
+            if "target" not in options:
                 fields.put(event, path, value)
             else:
                 place(event, value, options)
         return event
 
     return process
+
+
+def _decode_inner(tree: Event, depth: int) -> None:
+    """Decode the texts in *tree* that hold JSON objects themselves."""
+    for key, value in tree.items() if depth > 0 else ():
+        inner = decoded(value)[0] if isinstance(value, str) else value
+        if isinstance(inner, dict):
+            _decode_inner(inner, depth if inner is value else depth - 1)
+            tree[key] = inner
 
 
 def _drop_fields(options: Flat) -> Processor:
