@@ -38,7 +38,7 @@ def up() -> None:
         started = containers.ensure(CONTAINER, key, arguments)
         with step("starting the outside services") if started else contextlib.nullcontext():
             probe = ["python3", "-m", "lab.services.probe", "/lab/secrets", "/lab/ca.crt"]
-            containers.wait_for(CONTAINER, probe, "the outside services answer", timeout=120)
+            containers.wait_for(CONTAINER, probe, "the outside services answer", timeout=240)
 
 
 def down() -> None:
