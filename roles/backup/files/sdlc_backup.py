@@ -28,9 +28,9 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 from urllib.parse import quote
 
 from bson import json_util
@@ -38,6 +38,13 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
+
+if TYPE_CHECKING:
+    from bson.timestamp import Timestamp
+    from pymongo.client_session import ClientSession
+    from pymongo.database import Database
+
+    Base: TypeAlias = Database[dict[str, Any]]
 
 NAME = "sdlc-backup"
 TAG = "sdlc-agents"
@@ -152,7 +159,8 @@ def file_name(collection: str) -> str:
     return quote(collection, safe="$&+:=@!'()*,;")
 
 
-def connect(settings: MongoSettings) -> Any:
+def connect(settings: MongoSettings) -> MongoClient[dict[str, Any]]:
+    """A client of the replica set, as the backup's user."""
     return MongoClient(
         list(settings.members),
         replicaSet=settings.replica_set,
@@ -168,11 +176,11 @@ def connect(settings: MongoSettings) -> Any:
     )
 
 
-def documents(database: Any, collection: str, moment: Any, session: Any) -> Iterator[bytes]:
+def documents(database: Base, collection: str, moment: Timestamp, session: ClientSession) -> Iterator[bytes]:
     """Every document of a collection as it was at that moment, as BSON.
 
     By commands instead of a driver's cursor, because Debian 12's driver knows no snapshot
-    sessions (SERVER: readConcern snapshot outside of transactions, since MongoDB 5.0).
+    sessions; the server reads snapshots outside of transactions since MongoDB 5.0.
     """
     command: dict[str, Any] = {
         "find": collection,
@@ -191,7 +199,7 @@ def documents(database: Any, collection: str, moment: Any, session: Any) -> Iter
 
 
 def dump_collection(
-    database: Any, info: dict[str, Any], moment: Any, session: Any, target: Path
+    database: Base, info: dict[str, Any], moment: Timestamp, session: ClientSession, target: Path
 ) -> dict[str, Any]:
     """Write one collection's metadata and documents; returns counts and a checksum."""
     name, kind = info["name"], info["type"]
@@ -291,7 +299,7 @@ def back_up(settings: Settings) -> Stored:
     """Gather everything in the staging directory and store it; nothing stays behind."""
     shutil.rmtree(settings.staging, ignore_errors=True)
     settings.staging.mkdir(mode=0o700, parents=True)
-    manifest: dict[str, Any] = {"created_at": datetime.now(timezone.utc).isoformat()}
+    manifest: dict[str, Any] = {"created_at": datetime.now(UTC).isoformat()}
     try:
         if settings.mongodb:
             manifest["mongodb"] = dump_mongodb(settings.mongodb, settings.staging / "mongodb")
@@ -341,9 +349,10 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a record, with the facts given as `extra={"facts": …}`."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON."""
         return json.dumps(
             {
-                "timestamp": datetime.fromtimestamp(record.created, timezone.utc).isoformat(),
+                "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
                 "level": record.levelname.lower(),
                 "service": NAME,
                 "event": record.getMessage(),
@@ -379,7 +388,7 @@ def recorded_run(settings: Settings) -> int:
         try:
             stored = back_up(settings)
         except (BackupError, OSError, ValueError, KeyError) as error:
-            log.error("backup failed", extra={"facts": {"error": str(error)}})  # noqa: TRY400
+            log.error("backup failed", extra={"facts": {"error": str(error)}})
         else:
             status = 0
             values |= {
@@ -400,6 +409,7 @@ def recorded_run(settings: Settings) -> int:
 
 
 def main() -> int:
+    """Run the program; returns its exit status."""
     parser = argparse.ArgumentParser(description="Back up what this host holds of the appliance.")
     parser.add_argument("--config", type=Path, default=Path("/etc/sdlc-agents/backup/config.json"))
     arguments = parser.parse_args()
@@ -408,7 +418,7 @@ def main() -> int:
     try:
         return recorded_run(load_settings(arguments.config))
     except (BackupError, OSError) as error:
-        log.error("backup failed", extra={"facts": {"error": str(error)}})  # noqa: TRY400
+        log.error("backup failed", extra={"facts": {"error": str(error)}})
         return 1
 
 

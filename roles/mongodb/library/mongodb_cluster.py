@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -22,6 +22,10 @@ try:
     HAS_PYMONGO = True
 except ImportError:
     HAS_PYMONGO = False
+
+if TYPE_CHECKING:
+    Client: TypeAlias = MongoClient[dict[str, Any]]
+Answer = TypeVar("Answer")
 
 DOCUMENTATION = r"""
 module: mongodb_cluster
@@ -127,14 +131,14 @@ class Cluster:
         self.check_mode = check_mode
         self.changes: list[str] = []
         self.unmanaged_members: list[str] = []
-        self.clients: list[Any] = []
+        self.clients: list[Client] = []
 
-    def connect(self, address: str, login: dict[str, str] | None = None) -> Any:
+    def connect(self, address: str, login: dict[str, str] | None = None) -> Client:
         """A client of exactly that member; `login` holds username, password, authSource."""
         options: dict[str, Any] = dict(login or {})
         if login:
             options["authMechanism"] = MECHANISM
-        client = MongoClient(
+        client: Client = MongoClient(
             address,
             directConnection=True,
             tls=True,
@@ -149,14 +153,16 @@ class Cluster:
         return client
 
     def close(self) -> None:
+        """Close every client."""
         for client in self.clients:
             client.close()
 
     @property
     def local_address(self) -> str:
+        """Where this host reaches its own member."""
         return f"127.0.0.1:{self.params['local_member'].rpartition(':')[2]}"
 
-    def wait(self, what: str, ready: Callable[[], Any]) -> Any:
+    def wait(self, what: str, ready: Callable[[], Answer | None]) -> Answer:
         """The first true answer of `ready`; elections and restarts in between are patience."""
         deadline = time.monotonic() + self.params["timeout"]
         while True:
@@ -207,9 +213,7 @@ class Cluster:
             return False
         config = {
             "_id": self.params["replica_set"],
-            "members": [
-                {"_id": number, "host": host} for number, host in enumerate(self.params["members"])
-            ],
+            "members": [{"_id": number, "host": host} for number, host in enumerate(self.params["members"])],
         }
         root = self.connect(self.local_address, self.member_login())
 
@@ -225,7 +229,7 @@ class Cluster:
                 self.changes.append(f"initiate replica set {self.params['replica_set']}")
             return True
 
-        return bool(self.wait("An answer of every member", initiated))
+        return self.wait("An answer of every member", initiated)
 
     def find_primary(self) -> str:
         """The primary's address; the loopback one where it is this member."""
@@ -235,14 +239,14 @@ class Cluster:
             hello = local.admin.command("hello")
             if hello.get("isWritablePrimary"):
                 return self.local_address
-            return hello.get("primary")
+            primary: str | None = hello.get("primary")
+            return primary
 
-        return str(self.wait("An elected primary", elected))
+        return self.wait("An elected primary", elected)
 
     def can_log_in(self, address: str, name: str, password: str) -> bool:
-        client = self.connect(
-            address, {"username": name, "password": password, "authSource": "admin"}
-        )
+        """Whether that password is the user's."""
+        client = self.connect(address, {"username": name, "password": password, "authSource": "admin"})
         try:
             client.admin.command("connectionStatus")
         except OperationFailure as error:
@@ -251,18 +255,16 @@ class Cluster:
             return False
         return True
 
-    def open(self, address: str) -> Any:
+    def open(self, address: str) -> Client:
         """A client with full rights on the primary."""
         admin = self.params["admin"]
         if self.can_log_in(address, admin["name"], admin["password"]):
             return self.clients[-1]
         return self.connect(address, self.member_login())
 
-    def add_members(self, root: Any) -> None:
+    def add_members(self, root: Client) -> None:
         """Bring the set's members to those described, one voting member at a time."""
-        present = [
-            m["host"] for m in root.admin.command("replSetGetConfig")["config"]["members"]
-        ]
+        present = [m["host"] for m in root.admin.command("replSetGetConfig")["config"]["members"]]
         self.unmanaged_members = [h for h in present if h not in self.params["members"]]
         for host in self.params["members"]:
             if host in present:
@@ -282,11 +284,9 @@ class Cluster:
 
             self.wait(f"Member {host} as a secondary", joined)
 
-    def set_roles(self, root: Any) -> None:
-        found = {
-            role["role"]: role
-            for role in root.admin.command({"rolesInfo": 1, "showPrivileges": True})["roles"]
-        }
+    def set_roles(self, root: Client) -> None:
+        """Create the roles that are missing, update those that differ."""
+        found = {role["role"]: role for role in root.admin.command({"rolesInfo": 1, "showPrivileges": True})["roles"]}
         for role in self.params["roles"]:
             wanted = {
                 "privileges": role.get("privileges", []),
@@ -295,11 +295,9 @@ class Cluster:
             current = found.get(role["name"])
             if current is None:
                 verb = "createRole"
-            elif (
-                privileges_by_resource(current["privileges"])
-                != privileges_by_resource(wanted["privileges"])
-                or grants(current["roles"]) != grants(wanted["roles"])
-            ):
+            elif privileges_by_resource(current["privileges"]) != privileges_by_resource(
+                wanted["privileges"]
+            ) or grants(current["roles"]) != grants(wanted["roles"]):
                 verb = "updateRole"
             else:
                 continue
@@ -307,10 +305,9 @@ class Cluster:
             if not self.check_mode:
                 root.admin.command({verb: role["name"], **wanted})
 
-    def set_users(self, root: Any, address: str) -> None:
-        found = {
-            user["user"]: user for user in root.admin.command({"usersInfo": 1})["users"]
-        }
+    def set_users(self, root: Client, address: str) -> None:
+        """Create, update and drop users; their roles exist by now."""
+        found = {user["user"]: user for user in root.admin.command({"usersInfo": 1})["users"]}
         admin = {**self.params["admin"], "roles": [{"role": "root", "db": "admin"}]}
         described = [admin, *self.params["users"]]
         for user in described:
@@ -328,10 +325,7 @@ class Cluster:
                 password_differs = not self.can_log_in(address, user["name"], user["password"])
                 if password_differs or current.get("mechanisms") != [MECHANISM]:
                     wanted["pwd"] = user["password"]
-                elif (
-                    grants(current["roles"]) == grants(user["roles"])
-                    and current.get("customData") == MANAGED
-                ):
+                elif grants(current["roles"]) == grants(user["roles"]) and current.get("customData") == MANAGED:
                     continue
             self.changes.append(f"{verb} {user['name']}")
             if not self.check_mode:
@@ -344,6 +338,7 @@ class Cluster:
                     root.admin.command({"dropUser": name})
 
     def present(self) -> None:
+        """Make it so."""
         if self.params["local_member"] not in self.params["members"]:
             raise ClusterError("local_member is none of members.")
         if not self.initiate():
@@ -356,6 +351,7 @@ class Cluster:
 
 
 def main() -> None:
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "healthy"], "default": "present"},

@@ -26,4 +26,5 @@ class FilterModule:
     """What Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., str]]:
+        """Name the filters."""
         return {"rabbitmq_password_hash": rabbitmq_password_hash}

@@ -69,13 +69,10 @@ class BrokerError(Exception):
 
 def by_identity(kind: str, definitions: Definitions) -> dict[tuple[str, ...], dict[str, Any]]:
     """The objects of one kind by what makes each the same object."""
-    return {
-        tuple(str(found[part]) for part in IDENTITY[kind]): found
-        for found in definitions.get(kind, [])
-    }
+    return {tuple(str(found[part]) for part in IDENTITY[kind]): found for found in definitions.get(kind, [])}
 
 
-def same(wanted: Any, found: Any) -> bool:
+def same(wanted: object, found: object) -> bool:
     """Whether every property that is wanted is there; a broker exports more than a file says."""
     if isinstance(wanted, dict) and isinstance(found, dict):
         return all(name in found and same(value, found[name]) for name, value in wanted.items())
@@ -85,6 +82,7 @@ def same(wanted: Any, found: Any) -> bool:
 
 
 def label(kind: str, key: tuple[str, ...]) -> str:
+    """An object's name in messages."""
     return f"{kind} {' '.join(key)}"
 
 
@@ -115,19 +113,23 @@ class Broker:
         self.module = module
 
     def control(self, *arguments: str) -> str:
+        """What rabbitmqctl answers.
+
+        Raises:
+            BrokerError: It failed.
+        """
         code, output, error = self.module.run_command(["rabbitmqctl", "-q", *arguments])
         if code != 0:
             raise BrokerError(f"rabbitmqctl {arguments[0]}: {(error or output).strip()}")
         return str(output)
 
     def export(self) -> dict[str, Any]:
+        """The broker's definitions as they are."""
         exported: dict[str, Any] = json.loads(self.control("export_definitions", "-"))
         return exported
 
 
-def reconcile(
-    broker: Broker, path: str, wanted: Definitions, *, check_mode: bool
-) -> tuple[list[str], list[str], str]:
+def reconcile(broker: Broker, path: str, wanted: Definitions, *, check_mode: bool) -> tuple[list[str], list[str], str]:
     """Make the broker hold what is wanted.
 
     Returns:
@@ -160,6 +162,7 @@ def reconcile(
 
 
 def main() -> None:
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={"path": {"type": "path", "required": True}},
         supports_check_mode=True,
@@ -167,15 +170,11 @@ def main() -> None:
     path = module.params["path"]
     try:
         wanted = json.loads(Path(path).read_text())
-        changes, unmanaged, version = reconcile(
-            Broker(module), path, wanted, check_mode=module.check_mode
-        )
+        changes, unmanaged, version = reconcile(Broker(module), path, wanted, check_mode=module.check_mode)
     except (BrokerError, OSError, ValueError) as error:
         module.fail_json(msg=str(error))
     else:
-        module.exit_json(
-            changed=bool(changes), changes=changes, unmanaged=unmanaged, version=version
-        )
+        module.exit_json(changed=bool(changes), changes=changes, unmanaged=unmanaged, version=version)
 
 
 if __name__ == "__main__":
