@@ -9,6 +9,7 @@ import pwd
 import shlex
 import stat
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -92,7 +93,7 @@ changed_paths:
 """
 
 
-class Rejected(Exception):
+class RejectedError(Exception):
     """A file did not pass the check of its own program."""
 
 
@@ -100,13 +101,13 @@ class Wanted:
     """One file as it is to be."""
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.path: str = options["path"]
+        self.path = Path(options["path"])
         self.content: bytes = options["content"].encode()
         self.mode = int(options["mode"], 8)
-        self.owner = options["owner"]
-        self.group = options["group"]
+        self.owner: str = options["owner"]
+        self.group: str = options["group"]
         self.validate: str | None = options["validate"]
-        self.staged = ""
+        self.staged = Path()
 
     def ids(self) -> tuple[int, int]:
         """The numbers of owner and group, which a package may have just made."""
@@ -115,8 +116,7 @@ class Wanted:
     def present(self) -> bytes | None:
         """The content that is there now, or None."""
         try:
-            with open(self.path, "rb") as file:
-                return file.read()
+            return self.path.read_bytes()
         except FileNotFoundError:
             return None
 
@@ -124,48 +124,48 @@ class Wanted:
         """Whether content, permissions and owner are right as they are."""
         if self.present() != self.content:
             return False
-        status = os.stat(self.path)
+        status = self.path.stat()
         return (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (self.mode, *self.ids())
 
     def stage(self, module: AnsibleModule) -> None:
         """Write the new file aside and let its program check it."""
-        handle, self.staged = tempfile.mkstemp(dir=module.tmpdir, suffix=os.path.basename(self.path))
+        handle, staged = tempfile.mkstemp(dir=module.tmpdir, suffix=self.path.name)
+        self.staged = Path(staged)
         with os.fdopen(handle, "wb") as file:
             file.write(self.content)
         if self.validate:
-            command = [part.replace("%s", self.staged) for part in shlex.split(self.validate)]
+            command = [part.replace("%s", staged) for part in shlex.split(self.validate)]
             if module.check_mode and module.get_bin_path(command[0]) is None:
                 # Its package would come with the same run.
                 return
             status, out, error = module.run_command(command)
             if status != 0:
-                raise Rejected(f"{self.path} did not pass `{self.validate}`: {(error or out).strip()}")
+                raise RejectedError(f"{self.path} did not pass `{self.validate}`: {(error or out).strip()}")
 
     def place(self, module: AnsibleModule) -> None:
         """Put the staged file where it belongs."""
-        os.makedirs(os.path.dirname(self.path), 0o755, exist_ok=True)
-        os.chmod(self.staged, self.mode)
+        self.path.parent.mkdir(0o755, parents=True, exist_ok=True)
         os.chown(self.staged, *self.ids())
-        module.atomic_move(self.staged, self.path)
+        self.staged.chmod(self.mode)
+        module.atomic_move(str(self.staged), str(self.path))
         # atomic_move keeps what a file that was there had.
-        os.chmod(self.path, self.mode)
         os.chown(self.path, *self.ids())
+        self.path.chmod(self.mode)
 
 
-def unwanted(directories: list[str], absent: list[str], wanted: set[str]) -> list[str]:
+def unwanted(directories: list[str], absent: list[str], wanted: set[Path]) -> list[Path]:
     """The files to remove."""
-    found = [path for path in absent if os.path.lexists(path)]
-    for directory in directories:
-        if os.path.isdir(directory):
-            entries = (os.path.join(directory, name) for name in os.listdir(directory))
-            found += [path for path in entries if path not in wanted and not os.path.isdir(path)]
+    found = [Path(path) for path in absent if os.path.lexists(path)]
+    for directory in map(Path, directories):
+        if directory.is_dir():
+            found += [path for path in directory.iterdir() if path not in wanted and not path.is_dir()]
     return sorted(found)
 
 
-def diff_of(path: str, before: bytes | None, after: bytes | None) -> dict[str, str]:
+def diff_of(path: Path, before: bytes | None, after: bytes | None) -> dict[str, str]:
     """One entry of the result's diff."""
     texts = {"before": (before or b"").decode(errors="replace"), "after": (after or b"").decode(errors="replace")}
-    return texts | {"before_header": path, "after_header": path}
+    return texts | {"before_header": str(path), "after_header": str(path)}
 
 
 def main() -> None:
@@ -192,16 +192,16 @@ def main() -> None:
         differing = [file for file in files if not file.fits()]
         for file in differing:
             file.stage(module)
-    except (Rejected, KeyError, ValueError) as error:
+    except (RejectedError, KeyError) as error:
         module.fail_json(msg=str(error))
     diff = [diff_of(file.path, file.present(), file.content) for file in differing]
-    diff += [diff_of(path, b"present", b"") for path in removed]
+    diff += [diff_of(path, b"present", None) for path in removed]
     if not module.check_mode:
         for file in differing:
             file.place(module)
         for path in removed:
-            os.unlink(path)
-    changed_paths = [file.path for file in differing] + removed
+            path.unlink()
+    changed_paths = [str(path) for path in [file.path for file in differing] + removed]
     module.exit_json(changed=bool(changed_paths), changed_paths=changed_paths, diff=diff)
 
 

@@ -1,7 +1,32 @@
 #!/usr/bin/python
-"""All certificates of a host in one pass: keys, signing requests, signed certificates."""
+"""Module ``pki_certificates``: all keys and certificates of a host in one pass."""
 
 from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+try:
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    HAVE_CRYPTOGRAPHY = True
+except ImportError:
+    HAVE_CRYPTOGRAPHY = False
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 DOCUMENTATION = r"""
 module: pki_certificates
@@ -72,249 +97,213 @@ expires:
   returned: always
 """
 
-import datetime
-import ipaddress
-import os
-import shutil
-import tempfile
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-
-try:
-    from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-    HAVE_CRYPTOGRAPHY = True
-except ImportError:
-    HAVE_CRYPTOGRAPHY = False
-
-EPOCH = datetime.datetime(1970, 1, 1)
+class UnfitError(Exception):
+    """A signed certificate that was handed in does not fit."""
 
 
-class Refused(Exception):
-    """What was handed in does not fit."""
-
-
-def not_after(certificate):
-    """When it runs out, in UTC without a zone: cryptography 38 (Debian 12) knows no other."""
+def not_after(certificate: x509.Certificate) -> datetime.datetime:
+    """When it runs out; cryptography 38 (Debian 12) tells it without a zone."""
     if hasattr(certificate, "not_valid_after_utc"):
-        return certificate.not_valid_after_utc.replace(tzinfo=None)
-    return certificate.not_valid_after
+        return certificate.not_valid_after_utc
+    return certificate.not_valid_after.replace(tzinfo=datetime.UTC)
 
 
-def public_bytes(key):
+def spki(key: PublicKeyTypes) -> bytes:
+    """A public key in the one form in which two can be compared."""
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def signed_by(certificate, authority):
+def signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     """Whether the authority's key signed the certificate (RFC 5280, section 6.1.3)."""
     if certificate.issuer != authority.subject:
         return False
-    key = authority.public_key()
-    signature, content = certificate.signature, certificate.tbs_certificate_bytes
-    algorithm = certificate.signature_hash_algorithm
+    key: Any = authority.public_key()
+    arguments: list[Any] = [certificate.signature, certificate.tbs_certificate_bytes]
+    if isinstance(key, rsa.RSAPublicKey):
+        arguments += [padding.PKCS1v15(), certificate.signature_hash_algorithm]
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        arguments.append(ec.ECDSA(certificate.signature_hash_algorithm or hashes.SHA256()))
     try:
-        if isinstance(key, rsa.RSAPublicKey):
-            key.verify(signature, content, padding.PKCS1v15(), algorithm)
-        elif isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(signature, content, ec.ECDSA(algorithm))
-        else:
-            key.verify(signature, content)
+        key.verify(*arguments)
     except InvalidSignature:
         return False
     return True
 
 
-def usages_of(wanted):
+def usages_of(wanted: dict[str, Any]) -> list[x509.ObjectIdentifier]:
+    """The extended key usages of a certificate."""
     known = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
     return [known[usage] for usage in sorted(set(wanted["usages"]))]
 
 
-def names_of(wanted):
-    names = [x509.DNSName(name) for name in sorted(set(wanted["dns_names"]))]
+def names_of(wanted: dict[str, Any]) -> list[x509.GeneralName]:
+    """The names and addresses that a certificate is valid for."""
+    names: list[x509.GeneralName] = [x509.DNSName(name) for name in sorted(set(wanted["dns_names"]))]
     addresses = sorted({ipaddress.ip_address(address) for address in wanted["ip_addresses"]}, key=str)
-    return names + [x509.IPAddress(address) for address in addresses]
+    return [*names, *map(x509.IPAddress, addresses)]
 
 
-def subject_of(wanted):
-    # The first name tells whose it is; 64 characters are what RFC 5280 allows.
-    holder = (wanted["dns_names"] or wanted["ip_addresses"] or [wanted["name"]])[0]
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, wanted["name"]),
-            x509.NameAttribute(NameOID.COMMON_NAME, holder[:64]),
-        ]
-    )
-
-
-def why_unfit(certificate, key, wanted, authority, renew_before):
+def why_unfit(
+    certificate: x509.Certificate | None,
+    key: ec.EllipticCurvePrivateKey,
+    wanted: dict[str, Any],
+    authority: x509.Certificate,
+    days_left: int,
+) -> str | None:
     """Why a certificate will not do, or None when it will."""
-    if public_bytes(certificate.public_key()) != public_bytes(key.public_key()):
+    if certificate is None:
+        return "it was never signed"
+    if spki(certificate.public_key()) != spki(key.public_key()):
         return "it belongs to another key"
     if not signed_by(certificate, authority):
         return "another authority signed it"
-    if not_after(certificate) - datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None) < renew_before:
-        return "it runs out on " + not_after(certificate).strftime("%Y-%m-%d")
-    extensions = certificate.extensions
+    if not_after(certificate) - datetime.datetime.now(datetime.UTC) < datetime.timedelta(days=days_left):
+        return f"it runs out on {not_after(certificate):%Y-%m-%d}"
     try:
-        names = set(extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-        usages = set(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+        names = set(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+        usages = set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
-        return "it names no holder or no usage"
-    if names != set(names_of(wanted)):
-        return "its names are not those wanted"
-    if usages != set(usages_of(wanted)):
-        return "its usages are not those wanted"
-    return None
+        names, usages = set(), set()
+    right = names == set(names_of(wanted)) and usages == set(usages_of(wanted))
+    return None if right else "its names or usages are not those wanted"
 
 
-def load_key(path):
-    """The private key at *path*, or None when there is none that can be read."""
+def load_key(path: Path) -> ec.EllipticCurvePrivateKey | None:
+    """The private key at *path*, or None when there is none, it cannot be read or is of another kind."""
     try:
-        with open(path, "rb") as file:
-            return serialization.load_pem_private_key(file.read(), None)
-    except FileNotFoundError:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (FileNotFoundError, TypeError, ValueError):
         return None
-    except (ValueError, TypeError):
-        # A file that was cut short is as good as none.
-        return None
+    return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
 
 
-def load_certificate(path):
+def load_certificate(path: Path) -> x509.Certificate | None:
+    """The certificate at *path*, or None when there is none or it cannot be read."""
     try:
-        with open(path, "rb") as file:
-            return x509.load_pem_x509_certificate(file.read())
+        return x509.load_pem_x509_certificate(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
 
 
-def pem_of(key):
+def pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The private key as its file holds it."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
-def request_for(key, wanted):
+def request_for(key: ec.EllipticCurvePrivateKey, wanted: dict[str, Any]) -> str:
+    """A certificate signing request (PKCS #10) that asks for all that the certificate is to say."""
+    # The first name tells whose it is; RFC 5280 allows 64 characters.
+    holder = [*wanted["dns_names"], *wanted["ip_addresses"], wanted["name"]][0][:64]
+    subject = [
+        x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, wanted["name"]),
+        x509.NameAttribute(NameOID.COMMON_NAME, holder),
+    ]
+    others = dict.fromkeys(
+        (
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "key_cert_sign",
+            "crl_sign",
+            "encipher_only",
+            "decipher_only",
+        ),
+        False,
+    )
     builder = (
         x509.CertificateSigningRequestBuilder()
-        .subject_name(subject_of(wanted))
+        .subject_name(x509.Name(subject))
         .add_extension(x509.SubjectAlternativeName(names_of(wanted)), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.KeyUsage(digital_signature=True, **others), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages_of(wanted)), critical=False)
-        .add_extension(
-            x509.KeyUsage(
-                digital_signature=True,
-                content_commitment=False,
-                key_encipherment=False,
-                data_encipherment=False,
-                key_agreement=False,
-                key_cert_sign=False,
-                crl_sign=False,
-                encipher_only=False,
-                decipher_only=False,
-            ),
-            critical=True,
-        )
     )
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
-class Directory:
-    """The directory of certificates; writes are whole or not at all, and none in check mode."""
+class Store:
+    """The directory of certificates. Writes are whole or not at all, and none in check mode."""
 
-    def __init__(self, module):
-        self.root = module.params["directory"]
-        self.dry = module.check_mode
+    def __init__(self, root: Path, *, dry: bool) -> None:
+        self.root = root
+        self.dry = dry
         self.changed = False
 
-    def path(self, *parts):
-        return os.path.join(self.root, *parts)
+    def make(self, directory: Path) -> None:
+        """Have a directory that everyone may enter."""
+        if directory.is_dir() and stat.S_IMODE(directory.stat().st_mode) == 0o755:
+            return
+        self.changed = True
+        if not self.dry:
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(0o755)
 
-    def make(self, path):
-        """A directory that everyone may enter, and its missing parents."""
-        if not os.path.isdir(path):
-            self.changed = True
-            if not self.dry:
-                os.makedirs(path, 0o755)
-        elif os.stat(path).st_mode & 0o7777 != 0o755:
-            self.changed = True
-            if not self.dry:
-                os.chmod(path, 0o755)
-
-    def write(self, path, content, mode):
-        try:
-            with open(path, "rb") as file:
-                same = file.read() == content
-            status = os.stat(path)
-            if same and (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (mode, 0, 0):
+    def write(self, path: Path, content: bytes, mode: int) -> None:
+        """Have a file of root with this content and these permissions."""
+        if path.is_file() and path.read_bytes() == content:
+            status = path.stat()
+            if (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (mode, 0, 0):
                 return
-        except FileNotFoundError:
-            pass
         self.changed = True
         if self.dry:
             return
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                os.fchown(handle, 0, 0)
-                os.fchmod(handle, mode)
-                file.write(content)
-                file.flush()
-                os.fsync(handle)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        with os.fdopen(handle, "wb") as file:
+            os.fchown(handle, 0, 0)
+            os.fchmod(handle, mode)
+            file.write(content)
+            file.flush()
+            os.fsync(handle)
+        Path(name).replace(path)
 
-    def keep_only(self, names):
-        if not os.path.isdir(self.root):
-            return
-        for entry in os.listdir(self.root):
-            if entry not in names and os.path.exists(self.path(entry, "tls.key")):
-                self.changed = True
-                if not self.dry:
-                    shutil.rmtree(self.path(entry))
+    def keep_only(self, names: set[str]) -> None:
+        """Remove what is no longer wanted, and what an interrupted run left."""
+        for entry in self.root.iterdir() if self.root.is_dir() else ():
+            stale = entry.is_dir() and entry.name not in names and (entry / "tls.key").exists()
+            leftovers = [entry] if stale else list(entry.glob(".new-*"))
+            self.changed = self.changed or bool(leftovers)
+            for leftover in [] if self.dry else leftovers:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
-def keep(directory, wanted, authority, params):
-    """Bring one certificate up to date; return its signing request, if it needs one, and its expiry."""
-    name = wanted["name"]
-    directory.make(directory.path(name))
-    key = load_key(directory.path(name, "tls.key"))
-    reason = None
-    if key is None:
-        reason = "it has no key"
-        key = ec.generate_private_key(ec.SECP256R1())
-    directory.write(directory.path(name, "tls.key"), pem_of(key), 0o600)
+def keep(
+    store: Store, wanted: dict[str, Any], authority: x509.Certificate, signed: str | None, days_left: int
+) -> tuple[dict[str, str] | None, int]:
+    """Bring one certificate up to date.
 
-    renew_before = datetime.timedelta(days=params["renew_before_days"])
-    certificate = load_certificate(directory.path(name, "tls.crt"))
-    if name in params["signed"]:
-        certificate = x509.load_pem_x509_certificate(params["signed"][name].encode())
-        unfit = why_unfit(certificate, key, wanted, authority, datetime.timedelta(0))
+    Returns: its signing request, if it needs one, else when it runs out in seconds since 1970.
+    """
+    directory = store.root / wanted["name"]
+    store.make(directory)
+    key = load_key(directory / "tls.key") or ec.generate_private_key(ec.SECP256R1())
+    store.write(directory / "tls.key", pem_of(key), 0o600)
+
+    if signed:
+        certificate: x509.Certificate | None = x509.load_pem_x509_certificate(signed.encode())
+        unfit = why_unfit(certificate, key, wanted, authority, 0)
         if unfit:
-            raise Refused("the signed certificate %s will not do: %s" % (name, unfit))
-        reason = None
-    elif reason is None:
-        if certificate is None:
-            reason = "it was never signed"
-        else:
-            reason = why_unfit(certificate, key, wanted, authority, renew_before)
+            raise UnfitError(f"the signed certificate {wanted['name']} will not do: {unfit}")
+    else:
+        certificate = load_certificate(directory / "tls.crt")
+        unfit = why_unfit(certificate, key, wanted, authority, days_left)
+    if unfit or certificate is None:
+        store.changed = True
+        return {"name": wanted["name"], "reason": unfit or "", "csr": request_for(key, wanted)}, 0
 
-    if reason:
-        directory.changed = True
-        request = {"name": name, "reason": reason, "csr": request_for(key, wanted)}
-        return request, None
     pem = certificate.public_bytes(serialization.Encoding.PEM)
-    directory.write(directory.path(name, "tls.crt"), pem, 0o644)
-    directory.write(directory.path(name, "tls.pem"), pem_of(key) + pem, 0o600)
-    return None, int((not_after(certificate) - EPOCH).total_seconds())
+    store.write(directory / "tls.crt", pem, 0o644)
+    store.write(directory / "tls.pem", pem_of(key) + pem, 0o600)
+    return None, int(not_after(certificate).timestamp())
 
 
-def main():
+def main() -> None:
+    """Run the module."""
+    names = {"type": "list", "elements": "str", "default": []}
+    usages = {"type": "list", "elements": "str", "choices": ["server", "client"], "default": ["server"]}
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
@@ -325,14 +314,9 @@ def main():
                 "required": True,
                 "options": {
                     "name": {"type": "str", "required": True},
-                    "dns_names": {"type": "list", "elements": "str", "default": []},
-                    "ip_addresses": {"type": "list", "elements": "str", "default": []},
-                    "usages": {
-                        "type": "list",
-                        "elements": "str",
-                        "choices": ["server", "client"],
-                        "default": ["server"],
-                    },
+                    "dns_names": names,
+                    "ip_addresses": names,
+                    "usages": usages,
                 },
             },
             "renew_before_days": {"type": "int", "required": True},
@@ -342,33 +326,29 @@ def main():
     )
     if not HAVE_CRYPTOGRAPHY:
         if module.check_mode:
-            # A bare host: the package comes with the same run.
+            # A bare host: the package would come with the same run.
             module.exit_json(changed=True, requests=[], expires={})
         module.fail_json(msg=missing_required_lib("cryptography (Debian: python3-cryptography)"))
 
     params = module.params
+    store = Store(Path(params["directory"]), dry=module.check_mode)
+    requests: list[dict[str, str]] = []
+    expires: dict[str, int] = {}
     try:
         authority = x509.load_pem_x509_certificate(params["ca_certificate"].encode())
-    except ValueError:
-        module.fail_json(msg="ca_certificate is not a certificate in PEM")
-
-    directory = Directory(module)
-    requests, expires = [], {}
-    try:
-        directory.make(directory.root)
-        directory.write(
-            directory.path("ca.crt"), params["ca_certificate"].strip().encode() + b"\n", 0o644
-        )
+        store.make(store.root)
+        store.write(store.root / "ca.crt", params["ca_certificate"].strip().encode() + b"\n", 0o644)
         for wanted in params["certificates"]:
-            request, expiry = keep(directory, wanted, authority, params)
+            name = wanted["name"]
+            request, expiry = keep(store, wanted, authority, params["signed"].get(name), params["renew_before_days"])
             if request:
                 requests.append(request)
             else:
-                expires[wanted["name"]] = expiry
-        directory.keep_only([wanted["name"] for wanted in params["certificates"]])
-    except (Refused, ValueError) as error:
+                expires[name] = expiry
+        store.keep_only({wanted["name"] for wanted in params["certificates"]})
+    except (UnfitError, ValueError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=directory.changed, requests=requests, expires=expires)
+    module.exit_json(changed=store.changed, requests=requests, expires=expires)
 
 
 if __name__ == "__main__":
