@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from lab import backends, engine, hosts, images, inventory, mirror, setup
+from lab import backends, engine, hosts, images, inventory, mirror, outside, setup
 from lab.console import LabError, say
 
 
@@ -58,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     inventory_command = commands.add_parser("inventory", help="write the inventory of test hosts")
     inventory_command.add_argument("names", nargs="*", default=[hosts.APPLIANCE], metavar="HOST")
     inventory_command.set_defaults(action=lambda o: _write_inventory(o.names))
+
+    outside_command = commands.add_parser("exec-outside", help="run a command on another host of the network")
+    outside_command.add_argument("argument", nargs="+", help="after --, the command and its arguments")
+    outside_command.set_defaults(action=lambda options: outside.run(options.argument))
 
     backend = commands.add_parser("test-services", help="a real MongoDB and RabbitMQ for tests")
     verbs = backend.add_subparsers(required=True, metavar="VERB")

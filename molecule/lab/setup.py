@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from lab import backends, engine, hosts, images, mirror
+from lab import backends, engine, hosts, images, mirror, outside
 from lab.console import say
 from lab.mirror import server
 from lab.services import container
@@ -21,6 +21,7 @@ def up(suites: tuple[str, ...] = images.SUITES[:1]) -> None:
             images.host(suite)
         built.result()
     container.up()
+    outside.up()
     say("the lab is up")
 
 
@@ -32,6 +33,7 @@ def down() -> None:
         hosts.destroy(host.name)
     backends.down()
     container.down()
+    outside.down()
     server.down()
     engine.stop()
     say("the lab is down; its caches are kept")

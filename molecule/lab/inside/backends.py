@@ -22,8 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-import pymongo  # type: ignore[import-not-found] # Debian's, in the container
-import pymongo.errors  # type: ignore[import-not-found]
+import pymongo
+import pymongo.errors
 
 SECRETS = Path("/lab/secrets")
 RUN = Path("/run/lab")

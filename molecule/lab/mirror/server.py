@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from lab import containers, engine, images, machine, paths
 from lab.process import content_key, locked, write
-from lab.services import tls
+from lab.services import SERVICES_ADDRESS, tls
+from lab.services.container import NAMES
 
 CONTAINER = "sdlc-lab-mirror"
 ADDRESS = "10.212.0.4"
 NAME = "mirror.lab"
-SERVICES_ADDRESS = "10.212.0.5"
-SERVICES = ("gitea.lab", "claude.lab", "jira.lab", "logs.lab", "alerts.lab")
 
 _PACKAGES = ("nginx-light", "dnsmasq-base")
 
@@ -110,7 +109,7 @@ def down() -> None:
 
 def _records() -> str:
     records = [f"host-record={NAME},{ADDRESS}"]
-    records += [f"host-record={name},{SERVICES_ADDRESS}" for name in SERVICES]
+    records += [f"host-record={name},{SERVICES_ADDRESS}" for name in NAMES]
     return "\n".join(records) + "\n"
 
 

@@ -1,0 +1,148 @@
+"""What every test of a converged host may use.
+
+The host is the first of the lab's inventory, `.lab/inventory` unless SDLC_LAB_INVENTORY names another
+one (say `.lab/inventory-h5`, made by `python -m lab inventory h5`).
+
+| fixture | what |
+| --- | --- |
+| `host` | the appliance, as a testinfra host over one SSH connection that stays open |
+| `outside` | another machine on the lab's network: curl, openssl, nmap, nc, Python with pymongo and pika |
+| `lab` | names, addresses and files of the lab: see `Lab` |
+| `secrets` | the inventory's secrets (`secret_…`), decrypted in memory only |
+| `eventually` | `eventually(check, timeout=30)`: calls `check` until it returns something true, and returns that |
+
+In `eventually` an AssertionError of `check` counts as "not yet"; the last one is raised when the time is over.
+
+Never put a secret into a command line on the host: pass it on standard input, or use it here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import pytest
+import testinfra
+import yaml
+from testinfra.host import Host
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(CHECKOUT / "molecule"))
+
+from lab import hosts, paths  # noqa: E402 - found by the line above
+from lab import outside as outside_host  # noqa: E402
+from lab.mirror import server as mirror_server  # noqa: E402
+from lab.services import SERVICES_ADDRESS  # noqa: E402
+
+T = TypeVar("T")
+
+
+class Eventually(Protocol):
+    """Waits for a condition."""
+
+    def __call__(self, check: Callable[[], T], timeout: float = 30) -> T:
+        """What *check* returned, once that was true."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where things are.
+
+    Attributes:
+        inventory: The folder of Ansible's inventory.
+        name: The appliance's name in that inventory.
+        address: Its address on the lab's network.
+        ca: The authority of the lab's outside services (gitea.lab, logs.lab …).
+        appliance_ca: The appliance's own authority.
+        services: The address of the outside services; they have one name each and share it.
+        mirror: The address of mirror.lab, which is the lab's name server too.
+        outside: The address of the machine of the fixture `outside`.
+    """
+
+    inventory: Path
+    name: str
+    address: str
+    ca: Path
+    appliance_ca: Path
+    services: str = SERVICES_ADDRESS
+    mirror: str = mirror_server.ADDRESS
+    outside: str = outside_host.ADDRESS
+
+    def service_secret(self, name: str) -> str:
+        """A credential of an outside service, by its file's name (molecule/lab/services/README.md)."""
+        return paths.state("services", name).read_text().strip()
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    """Names, addresses and files of the lab."""
+    inventory = CHECKOUT / os.environ.get("SDLC_LAB_INVENTORY", paths.state("inventory"))
+    members = json.loads((inventory / "hosts.yml").read_text().removeprefix("---"))["all"]["hosts"]
+    name = next(iter(members))
+    return Lab(
+        inventory=inventory,
+        name=name,
+        address=members[name]["ansible_host"],
+        ca=paths.state("pki", "ca.crt"),
+        appliance_ca=inventory / "ca.crt",
+    )
+
+
+@pytest.fixture(scope="session")
+def host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """The appliance over SSH."""
+    # One connection for all tests. Its socket's path must be short.
+    sockets = tmp_path_factory.mktemp("ssh")
+    shared = ["-o ControlMaster=auto", f"-o ControlPath={sockets}/%C", "-o ControlPersist=60"]
+    options = hosts.ssh_options()
+    return testinfra.get_host(f"ssh://root@{lab.address}", ssh_extra_args=" ".join([*options, *shared]))
+
+
+@pytest.fixture(scope="session")
+def outside() -> Host:
+    """Another machine on the lab's network."""
+    return testinfra.get_host(f"docker://{outside_host.up()}")
+
+
+@pytest.fixture(scope="session")
+def secrets(lab: Lab) -> Mapping[str, str]:
+    """The secrets of the lab's inventory."""
+    vault = Path(sys.executable).with_name("ansible-vault")
+    shown = subprocess.run(
+        [vault, "view", lab.inventory / "group_vars" / "all" / "secrets.yml"],
+        cwd=CHECKOUT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    values: dict[str, str] = yaml.safe_load(shown.stdout)
+    return values
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Eventually:
+    """Wait for a condition, not for a time."""
+
+    def wait(check: Callable[[], T], timeout: float = 30) -> T:
+        deadline = time.monotonic() + timeout
+        while True:
+            failure: AssertionError | None = None
+            try:
+                value = check()
+                if value:
+                    return value
+            except AssertionError as error:
+                failure = error
+            if time.monotonic() > deadline:
+                raise failure or AssertionError(f"not so after {timeout:.0f} s; at last: {value!r}")
+            time.sleep(0.3)
+
+    return wait
