@@ -1,0 +1,184 @@
+"""MongoDB, asked by clients on the host itself: whom it refuses, and what each service's user may do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from lab import hosts
+
+# Runs on the host, where the database is reached; facts and passwords come with it on standard input.
+CLIENT = """
+import json, socket, ssl
+from pymongo import MongoClient
+from pymongo.errors import AutoReconnect, OperationFailure
+
+CA = "/etc/sdlc-agents/pki/ca.crt"
+
+def connect(tls=True, user=None, password=None, mechanism="SCRAM-SHA-256", database=None):
+    login = dict(username=user, password=password, authSource="admin", authMechanism=mechanism) if user else {}
+    security = dict(tls=True, tlsCAFile=CA) if tls else {}
+    return MongoClient("127.0.0.1", 27017, directConnection=True, serverSelectionTimeoutMS=3000, **security, **login)
+
+def ask(command, database="sdlc_agent", **options):
+    try:
+        return {"ok": connect(**options)[database].command(command)["ok"]}
+    except OperationFailure as error:
+        return {"refused": error.code}
+    except AutoReconnect as error:
+        return {"unreachable": str(error)}
+
+def hello():
+    answer = connect().admin.command("hello")
+    return {name: answer[name] for name in ("setName", "hosts", "isWritablePrimary")}
+
+def handshake(version):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(CA)
+    # This side offers whatever is asked for, so that it is the server that refuses.
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
+    with socket.create_connection(("127.0.0.1", 27017), timeout=5) as plain:
+        try:
+            with context.wrap_socket(plain, server_hostname="localhost") as secured:
+                return secured.version()
+        except ssl.SSLError as error:
+            return error.reason
+
+print(json.dumps(globals()[CALL](*ARGUMENTS, **OPTIONS)))
+"""
+UNAUTHORIZED, AUTHENTICATION_FAILED, MECHANISM_UNAVAILABLE = 13, 18, 334
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def on_host(lab: Any) -> Ask:
+    """Call a function of CLIENT on the host."""
+
+    def call(name: str, *arguments: object, **options: object) -> Any:
+        program = f"CALL, ARGUMENTS, OPTIONS = {name!r}, {arguments!r}, {options!r}\n{CLIENT}"
+        done = subprocess.run(
+            [*hosts.ssh_command(lab.address), "python3", "-"],
+            input=program,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return call
+
+
+def test_it_is_the_primary_of_a_replica_set_of_named_members(on_host: Ask, lab: Any) -> None:
+    assert on_host("hello") == {"setName": "rs0", "hosts": [f"{lab.name}:27017"], "isWritablePrimary": True}
+
+
+def test_a_client_that_does_not_log_in_is_refused(on_host: Ask) -> None:
+    assert on_host("ask", {"find": "projects", "limit": 1}) == {"refused": UNAUTHORIZED}
+
+
+def test_a_wrong_password_is_refused(on_host: Ask) -> None:
+    answer = on_host("ask", {"ping": 1}, user="sdlc_admin", password="wrong")
+    assert answer == {"refused": AUTHENTICATION_FAILED}
+
+
+def test_nobody_may_make_the_first_user_by_the_localhost_exception(on_host: Ask) -> None:
+    user = {"createUser": "intruder", "pwd": "intruder", "roles": ["root"]}
+    assert on_host("ask", user, database="admin") == {"refused": UNAUTHORIZED}
+
+
+def test_a_plain_text_client_is_refused(on_host: Ask) -> None:
+    assert "unreachable" in on_host("ask", {"ping": 1}, tls=False)
+    assert on_host("ask", {"ping": 1}) == {"ok": 1}
+
+
+def test_it_speaks_tls_1_2_and_1_3_and_nothing_older(on_host: Ask) -> None:
+    assert on_host("handshake", "TLSv1_2") == "TLSv1.2"
+    assert on_host("handshake", "TLSv1_3") == "TLSv1.3"
+    assert on_host("handshake", "TLSv1_1") == "TLSV1_ALERT_PROTOCOL_VERSION"
+
+
+def test_the_old_password_mechanism_is_off(on_host: Ask, secrets: Mapping[str, str]) -> None:
+    password = secrets["secret_mongodb_admin_password"]
+    answer = on_host("ask", {"ping": 1}, user="sdlc_admin", password=password, mechanism="SCRAM-SHA-1")
+    assert answer["refused"] in (AUTHENTICATION_FAILED, MECHANISM_UNAVAILABLE)
+
+
+def find(collection: str) -> dict[str, Any]:
+    return {"find": collection, "limit": 1}
+
+
+def insert(collection: str) -> dict[str, Any]:
+    return {"insert": collection, "documents": [{"_id": "a test's"}]}
+
+
+def remove(collection: str) -> dict[str, Any]:
+    return {"delete": collection, "deletes": [{"q": {"_id": "a test's"}, "limit": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("user", "command"),
+    [
+        ("webhook", find("projects")),
+        ("webhook", find("api_keys")),
+        ("webhook", remove("webhook_events")),
+        ("configuration", find("agent_jobs")),
+        ("configuration", remove("audit_log")),
+        ("configuration", {"dropDatabase": 1}),
+        ("consumer", insert("projects")),
+        ("consumer", find("api_keys")),
+        ("gateway", find("projects")),
+        ("gateway", find("developments")),
+        ("gateway", insert("agent_jobs")),
+        ("exporter", find("projects")),
+        ("backup", insert("projects")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(str(part) for part in next(iter(value.items()))),
+)
+def test_a_user_may_not_do_what_its_service_does_not(
+    on_host: Ask, secrets: Mapping[str, str], user: str, command: dict[str, Any]
+) -> None:
+    password = secrets[f"secret_mongodb_{user}_password"]
+    assert on_host("ask", command, user=user, password=password) == {"refused": UNAUTHORIZED}
+
+
+@pytest.mark.parametrize(
+    ("user", "database", "command"),
+    [
+        ("webhook", "sdlc_agent", find("webhook_events")),
+        ("configuration", "sdlc_agent", find("projects")),
+        ("consumer", "sdlc_agent", find("projects")),
+        ("gateway", "sdlc_agent", find("agent_jobs")),
+        ("exporter", "admin", {"serverStatus": 1}),
+        ("exporter", "admin", {"replSetGetStatus": 1}),
+        ("backup", "sdlc_agent", find("projects")),
+    ],
+    ids=["webhook", "configuration", "consumer", "gateway", "exporter", "exporter-replica-set", "backup"],
+)
+def test_a_user_may_do_what_its_service_does(
+    on_host: Ask, secrets: Mapping[str, str], user: str, database: str, command: dict[str, Any]
+) -> None:
+    password = secrets[f"secret_mongodb_{user}_password"]
+    assert on_host("ask", command, database=database, user=user, password=password) == {"ok": 1}
+
+
+def test_it_is_not_reached_from_another_host(host: Any, lab: Any, outside: Any) -> None:
+    assert host.socket(f"tcp://{lab.address}:27017").is_listening
+    assert outside.run(f"nc -z -w 3 {lab.address} 27017").rc != 0
+
+
+def test_its_limits_are_those_of_the_size(host: Any) -> None:
+    shown = host.check_output("systemctl show mongod -p MemoryMax -p CPUQuotaPerSecUSec -p LimitNOFILE").splitlines()
+    assert set(shown) == {"MemoryMax=4294967296", "CPUQuotaPerSecUSec=2s", "LimitNOFILE=64000"}
+
+
+def test_its_log_is_json_and_holds_no_password(host: Any, secrets: Mapping[str, str]) -> None:
+    log = host.file("/var/log/mongodb/mongod.log").content_string
+    assert all(json.loads(line) for line in log.splitlines())
+    passwords = [value for name, value in secrets.items() if name.startswith("secret_mongodb_")]
+    assert not [password for password in passwords if password.strip() in log]
