@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from lab import backends, engine, hosts, images, inventory, mirror, outside, setup
 from lab.console import LabError, say
@@ -35,6 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     up.set_defaults(action=lambda options: setup.up(tuple(options.suite or images.SUITES[:1])))
     down = commands.add_parser("down", help="remove every host and container; caches are kept")
     down.set_defaults(action=lambda _: setup.down())
+
+    # These two need more than the standard library has: they are imported when they are asked for.
+    demo = commands.add_parser("demo", help="from a bare host to a pull request")
+    demo.set_defaults(action=lambda _: import_module("lab.demo").run())
+    bench = commands.add_parser("bench-deploy", help="measure the deployment; writes docs/benchmarks/deploy.md")
+    bench.set_defaults(action=lambda _: import_module("lab.bench").deploy())
 
     engine_command = commands.add_parser("engine", help="have a Docker engine and the network")
     engine_command.set_defaults(action=lambda _: engine.ensure())

@@ -22,8 +22,17 @@ _OLD_PLATFORMS = ("manylinux_2_17", "manylinux2014", "manylinux_2_12", "manylinu
 
 
 def publish(folder: Path, lock: Path, suites: tuple[str, ...]) -> None:
-    """Make *folder* an index of what *lock* pins, for the Pythons of *suites*."""
-    sources = [_fetched(lock.read_text(), PYTHON[suite]) for suite in suites]
+    """Make *folder* an index of what *lock* pins, for the Pythons of *suites*.
+
+    Wheels that were fetched before for the Python of another suite are served as well.
+    """
+    locked_wheels = lock.read_text()
+    pythons = [
+        python
+        for suite, python in PYTHON.items()
+        if suite in suites or _folder(applicable(locked_wheels, python), python).is_dir()
+    ]
+    sources = [_fetched(locked_wheels, python) for python in pythons]
     key = content_key(*(source.name for source in sources))
     finished = folder / "complete"
     if finished.is_file() and finished.read_text() == key:
@@ -64,7 +73,7 @@ def applicable(lock: str, python: str) -> str:
 
 def _fetched(lock: str, python: str) -> Path:
     requirements = applicable(lock, python)
-    folder = paths.cache("wheels", f"{python}-{content_key(requirements)}")
+    folder = _folder(requirements, python)
     with locked("wheels"):
         if folder.is_dir():
             return folder
@@ -80,6 +89,10 @@ def _fetched(lock: str, python: str) -> Path:
             downloads.pip_download(half, requirements, *options)
             half.rename(folder)
     return folder
+
+
+def _folder(requirements: str, python: str) -> Path:
+    return paths.cache("wheels", f"{python}-{content_key(requirements)}")
 
 
 def _page(lines: list[str]) -> str:
