@@ -1,0 +1,111 @@
+"""What the tests borrow from the lab: the scripted Messages API and a real Gitea, both on loopback."""
+
+import base64
+import importlib
+import secrets
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+MOLECULE = Path(__file__).resolve().parents[3] / "molecule"
+API_KEY = "sk-lab-" + "k" * 40
+
+
+def lab_module(name: str) -> Any:
+    """A module of the lab, which is no package that is installed."""
+    if str(MOLECULE) not in sys.path:
+        sys.path.append(str(MOLECULE))
+    return importlib.import_module(f"lab.{name}")
+
+
+@asynccontextmanager
+async def scripted_claude(key: str = API_KEY) -> AsyncIterator[str]:
+    """The lab's scripted Messages API; yields its base URL. `[[lab:…]]` in a prompt chooses the script."""
+    async with lab_module("services.claude.server").build(key) as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+@dataclass(frozen=True)
+class Gitea:
+    """A real Gitea: its address behind TLS, and an administrator's and the bot's token."""
+
+    url: str
+    admin_token: str
+    bot_token: str
+    ca_file: Path
+
+    async def call(self, method: str, path: str, document: Any = None, *, accept: tuple[int, ...] = ()) -> Any:
+        """One call of its API as the administrator; fails on an error status that is not in `accept`."""
+        lab_ca = importlib.import_module("ssl").create_default_context(cafile=self.ca_file)
+        async with httpx.AsyncClient(verify=lab_ca, trust_env=False, timeout=20) as client:
+            response = await client.request(
+                method,
+                f"{self.url}/api/v1{path}",
+                json=document,
+                headers={"Authorization": f"token {self.admin_token}"},
+            )
+        if response.status_code not in accept:
+            response.raise_for_status()
+        return response.json() if response.content else None
+
+    async def make_repository(
+        self, files: Mapping[str, str] | None = None, *, branch: str = "main", write: bool = True
+    ) -> "GiteaRepository":
+        """A repository of the organisation `demo` that no other test uses; the bot may write to it, or only read."""
+        name = f"r{secrets.token_hex(5)}"
+        await self.call("POST", "/orgs/demo/repos", {"name": name, "private": True, "default_branch": branch})
+        repository = GiteaRepository(self, name)
+        await repository.commit(files or {"README.md": "# A thing\n"}, branch=branch)
+        permission = {"permission": "write" if write else "read"}
+        await self.call("PUT", f"/repos/demo/{name}/collaborators/sdlc-bot", permission)
+        return repository
+
+
+@dataclass(frozen=True)
+class GiteaRepository:
+    """One repository there."""
+
+    gitea: Gitea
+    name: str
+
+    @property
+    def url(self) -> str:
+        """As a project names it."""
+        return f"{self.gitea.url}/demo/{self.name}"
+
+    async def call(self, method: str, path: str, document: Any = None, *, accept: tuple[int, ...] = ()) -> Any:
+        """One call about this repository."""
+        return await self.gitea.call(method, f"/repos/demo/{self.name}{path}", document, accept=accept)
+
+    async def commit(
+        self, files: Mapping[str, str], *, branch: str = "main", new_branch: str | None = None, message: str = "change"
+    ) -> None:
+        """Add files on a branch, as a person would; `new_branch` is made from it first."""
+        changes = [
+            {"operation": "create", "path": path, "content": base64.b64encode(text.encode()).decode()}
+            for path, text in files.items()
+        ]
+        document: dict[str, Any] = {"branch": branch, "message": message, "files": changes}
+        if new_branch is not None:
+            document["new_branch"] = new_branch
+        await self.call("POST", "/contents", document)
+
+    async def head(self, branch: str) -> str | None:
+        """The branch's commit; None without such a branch."""
+        found = await self.call("GET", f"/branches/{branch}", accept=(404,))
+        return found["commit"]["id"] if "commit" in found else None
+
+    async def pull_requests(self) -> list[dict[str, Any]]:
+        """All pull requests, also closed ones."""
+        listed: list[dict[str, Any]] = await self.call("GET", "/pulls?state=all")
+        return listed
+
+    async def content(self, path: str, branch: str) -> str:
+        """A file's text."""
+        found = await self.call("GET", f"/contents/{path}?ref={branch}")
+        return base64.b64decode(found["content"]).decode()
