@@ -5,6 +5,7 @@ services are started. Each test process has a database, each test empty collecti
 own, so that tests may run side by side.
 """
 
+import asyncio
 import base64
 import os
 import secrets
@@ -130,9 +131,8 @@ async def db(client: Client, every_service: EveryService) -> Database:
         cipher = FieldCipher(database, master_key(every_service))
         await cipher.ensure_key()
         await cipher.close()
-    for name in await database.list_collection_names():
-        if name not in KEPT:
-            await database[name].delete_many({})
+    names = set(await database.list_collection_names()) - KEPT
+    await asyncio.gather(*(database[name].delete_many({}) for name in names))
     return database
 
 

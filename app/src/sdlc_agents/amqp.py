@@ -11,13 +11,14 @@ EXCHANGE = "webhook.development.request"
 QUEUE = "develop"
 ERROR_QUEUE = "develop_error"
 
+ROUTING_KEY_BYTES = 255
 CONNECT_SECONDS = 5.0
 HEARTBEAT_SECONDS = 15
 
 
 def routing_key(jira_project_key: str) -> str:
-    """The routing key of a project's messages."""
-    return f"webhook.development.{jira_project_key}"
+    """The routing key of a project's messages, cut to what AMQP takes (the message carries the whole key)."""
+    return f"webhook.development.{jira_project_key}"[:ROUTING_KEY_BYTES]
 
 
 async def connect(settings: AmqpSettings, *, application: str) -> AbstractConnection:

@@ -47,3 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _usage() -> str:
     return f"usage: sdlc-agents {{{' | '.join(SERVICES)}}}\n       sdlc-agents {{{' | '.join(TOOLS)}}}"
+
+
+if __name__ == "__main__":
+    main()

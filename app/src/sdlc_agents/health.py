@@ -65,10 +65,8 @@ class HealthApp:
         self._registry = registry
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Answer one request, or the lifespan protocol."""
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-            return
+        """Answer one request."""
+        del receive
         path, method = scope["path"], scope["method"]
         content_type = _JSON
         if method not in {"GET", "HEAD"}:
@@ -85,14 +83,6 @@ class HealthApp:
         headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
-
-
-async def _lifespan(receive: Any, send: Any) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
 
 
 @asynccontextmanager

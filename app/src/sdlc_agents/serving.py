@@ -49,7 +49,7 @@ async def serve(
             app,
             http="httptools",
             ws="none",
-            lifespan="on",
+            lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -61,15 +61,14 @@ async def serve(
     with socket.create_server((host, port), backlog=2048) as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]), name=f"http-{port}")
         try:
-            while not server.started:
-                if task.done():
-                    await task
-                    raise RuntimeError("the HTTP server ended while it started")
+            while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it
                 await asyncio.sleep(0.005)
+            if task.done():
+                task.result()
             yield listener.getsockname()[1]
         finally:
             server.should_exit = True
-            await task
+            await asyncio.wait({task})
 
 
 def run_until_stopped(service: Callable[[asyncio.Event], Awaitable[None]]) -> None:

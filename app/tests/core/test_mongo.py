@@ -1,11 +1,15 @@
 """The connection to MongoDB and what its errors become."""
 
+import asyncio
+
 import pytest
+from pymongo.errors import DuplicateKeyError
 
 from sdlc_agents import mongo
-from sdlc_agents.errors import UnavailableError
-from sdlc_agents.mongo import Database
+from sdlc_agents.errors import ConflictError, UnavailableError
+from sdlc_agents.mongo import Database, Session
 from sdlc_agents.settings import MongoSettings
+from support.backends import MakeSettings
 from support.proxy import CuttableProxy
 
 
@@ -13,11 +17,41 @@ async def test_a_primary_that_answers_is_ready(db: Database) -> None:
     await mongo.ping(db)
 
 
-async def test_a_database_that_is_away_is_unavailable(make_settings, mongo_proxy: CuttableProxy) -> None:  # type: ignore[no-untyped-def]
+async def test_a_database_that_is_away_is_unavailable(mongo_proxy: CuttableProxy, make_settings: MakeSettings) -> None:
     settings = make_settings(MongoSettings, mongo_url=mongo_proxy.url)
-    async with mongo.connect(settings, application="tests", serverSelectionTimeoutMS=300) as client:
+    async with mongo.connect(settings, application="tests", timeoutMS=500) as client:
         db = mongo.database(client, settings)
         await mongo.ping(db)
         await mongo_proxy.cut()
         with pytest.raises(UnavailableError, match="database"):
             await mongo.ping(db)
+        with pytest.raises(UnavailableError), mongo.translate_errors():
+            await db["projects"].insert_one({})
+
+
+async def test_an_error_that_is_no_outage_passes(db: Database) -> None:
+    await db["audit"].insert_one({"_id": "x"})
+    with pytest.raises(DuplicateKeyError), mongo.translate_errors():
+        await db["audit"].insert_one({"_id": "x"})
+
+
+async def test_a_transaction_that_fails_writes_nothing(db: Database) -> None:
+    async def work(session: Session) -> None:
+        await db["agent_jobs"].insert_one({"_id": "x", "token_sha256": "0", "development_id": "d"}, session=session)
+        raise ConflictError("no")
+
+    with pytest.raises(ConflictError):
+        await mongo.in_transaction(db, work)
+    assert await db["agent_jobs"].count_documents({}) == 0
+
+
+async def test_transactions_in_each_others_way_all_succeed(db: Database) -> None:
+    await db["audit"].insert_one({"_id": "counter", "value": 0})
+
+    async def work(session: Session) -> None:
+        document = await db["audit"].find_one({"_id": "counter"}, session=session)
+        assert document is not None
+        await db["audit"].replace_one({"_id": "counter"}, {"value": document["value"] + 1}, session=session)
+
+    await asyncio.gather(*(mongo.in_transaction(db, work) for _ in range(5)))
+    assert (await db["audit"].find_one({"_id": "counter"}) or {})["value"] == 5

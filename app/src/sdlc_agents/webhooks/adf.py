@@ -24,6 +24,11 @@ def _children(node: Node) -> list[Node]:
     return [child for child in content if isinstance(child, Mapping)] if isinstance(content, list) else []
 
 
+def _kind(node: Node) -> str:
+    kind = node.get("type")
+    return kind if isinstance(kind, str) else ""
+
+
 def _attribute(node: Node, *names: str) -> str:
     attributes = node.get("attrs")
     if isinstance(attributes, Mapping):
@@ -45,9 +50,9 @@ def _marked(node: Node) -> str:
     if not text.strip() or not isinstance(marks, list):
         return text
     signs = {"code": "`", "em": "*", "strong": "**", "strike": "~~"}
-    named = [(mark, mark.get("type")) for mark in marks if isinstance(mark, Mapping)]
+    named = [(mark, _kind(mark)) for mark in marks if isinstance(mark, Mapping)]
     for mark, kind in sorted(named, key=lambda item: item[1] != "code"):
-        if isinstance(kind, str) and kind in signs:
+        if kind in signs:
             text = f"{signs[kind]}{text}{signs[kind]}"
         elif kind == "link" and (target := _attribute(mark, "href")):
             text = f"[{text}]({target})"
@@ -55,7 +60,7 @@ def _marked(node: Node) -> str:
 
 
 def _inline(node: Node, depth: int) -> str:
-    kind = node.get("type")
+    kind = _kind(node)
     if kind == "text":
         return _marked(node)
     if kind == "hardBreak":
@@ -126,7 +131,7 @@ def _numbers(node: Node, depth: int) -> str:
 def _tasks(node: Node, depth: int) -> str:
     lines = []
     for item in _children(node):
-        if item.get("type") in {"taskList", "decisionList"}:
+        if _kind(item) in {"taskList", "decisionList"}:
             lines.append(_indent(_tasks(item, depth + 1), "  ", "  "))
         else:
             done = _attribute(item, "state") in {"DONE", "DECIDED"}
@@ -178,8 +183,5 @@ _INLINE = {"text", "hardBreak", "mention", "emoji", "status", "date", "inlineCar
 
 
 def _block(node: Node, depth: int) -> str:
-    kind = node.get("type")
-    if kind in _INLINE:
-        return _inline(node, depth)
-    convert = _BLOCKS.get(kind, _blocks) if isinstance(kind, str) else _blocks
-    return convert(node, depth)
+    kind = _kind(node)
+    return _inline(node, depth) if kind in _INLINE else _BLOCKS.get(kind, _blocks)(node, depth)

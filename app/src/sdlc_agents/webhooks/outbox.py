@@ -26,6 +26,7 @@ MEMORY = 5000
 SWEEP_SECONDS = 5.0
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 LAST_FLUSH_SECONDS = 3.0
+RELEASE_SECONDS = 2.0
 
 log = structlog.get_logger()
 
@@ -63,32 +64,33 @@ class Outbox:
         self._wake.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Publish until told to stop, then what is at hand, and give back the rest."""
+        """Publish until told to stop, then what is at hand, and give back the rest.
+
+        Ends within `LAST_FLUSH_SECONDS + RELEASE_SECONDS` of the stop, also when database or broker are away.
+        """
+        working = asyncio.create_task(self._work(stop), name="outbox-work")
         stopping = asyncio.create_task(stop.wait())
         try:
-            while not stop.is_set():
-                self._wake.clear()
-                complete = await self._round()
-                if complete and not self._fresh:
-                    await self._pause(stopping)
-                elif not complete:
-                    await self._measure()
-                    await asyncio.wait({stopping}, timeout=self._backoff())
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({working}, timeout=LAST_FLUSH_SECONDS)
         finally:
             stopping.cancel()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_FLUSH_SECONDS):
-                await self._round()
+            working.cancel()
+            with suppress(asyncio.CancelledError):
+                await working
         with suppress(TimeoutError, ServiceError):
-            async with asyncio.timeout(LAST_FLUSH_SECONDS):
+            async with asyncio.timeout(RELEASE_SECONDS):
                 await self._repository.release()
 
-    async def _pause(self, stopping: asyncio.Task[bool]) -> None:
-        waking = asyncio.create_task(self._wake.wait())
-        await asyncio.wait({stopping, waking}, timeout=self._sweep_seconds, return_when=asyncio.FIRST_COMPLETED)
-        if not waking.done():
-            waking.cancel()
-            self._behind = True
+    async def _work(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            self._wake.clear()
+            if not await self._round():
+                await self._measure()
+                await _any(stop, timeout=self._backoff())
+            elif not self._fresh and not await _any(stop, self._wake, timeout=self._sweep_seconds):
+                self._behind = True  # time to look for what others left
+        await self._round()
 
     async def _measure(self) -> None:
         with suppress(ServiceError):
@@ -166,6 +168,15 @@ class Outbox:
                 break
             published.append(event)
         return published
+
+
+async def _any(*events: asyncio.Event, timeout: float) -> bool:  # noqa: ASYNC109 - several events, one deadline
+    """Wait until one of the events is set; False when the time is over."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    done, waiting = await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waiting:
+        wait.cancel()
+    return bool(done)
 
 
 def _ticket(event: Event) -> str:

@@ -25,6 +25,8 @@ from sdlc_agents.webhooks.repository import WebhookRepository
 from sdlc_agents.webhooks.settings import WebhookSettings
 
 NAME = "jira-webhook-api"
+# Jira waits for an answer and comes back after a 503: sooner is better than later.
+DATABASE_SECONDS = 5
 
 log = structlog.get_logger()
 
@@ -43,7 +45,7 @@ async def webhook_service(settings: WebhookSettings, registry: CollectorRegistry
 
     On leaving, what was accepted is written, and what was written is published if the broker takes it at once.
     """
-    async with mongo.connect(settings, application=NAME) as client:
+    async with mongo.connect(settings, application=NAME, timeoutMS=DATABASE_SECONDS * 1000) as client:
         db = mongo.database(client, settings)
         owner = f"{socket.gethostname()}:{settings.jira_webhook_api_port}"
         repository = WebhookRepository(db, owner)

@@ -1,0 +1,45 @@
+"""A running configuration API for tests."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from sdlc_agents.apikeys.keys import Scope, new_key
+from sdlc_agents.apikeys.repository import ApiKeyRepository
+from sdlc_agents.configuration.app import create_app
+from sdlc_agents.encryption import FieldCipher
+from sdlc_agents.mongo import Database
+from sdlc_agents.serving import serve
+
+MakeKey = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def make_key(db: Database) -> MakeKey:
+    """`await make_key("read", …)`: an API key with these scopes."""
+
+    async def make(*scopes: str) -> str:
+        key = new_key()
+        await ApiKeyRepository(db).add(key, "-".join(scopes), map(Scope, scopes), None)
+        return key
+
+    return make
+
+
+@pytest.fixture
+async def anonymous(db: Database, cipher: FieldCipher, registry: CollectorRegistry) -> AsyncIterator[httpx.AsyncClient]:
+    """The API without a key."""
+    async with (
+        serve(create_app(db, cipher, registry), port=0, host="127.0.0.1", graceful_seconds=2) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=15) as http,
+    ):
+        yield http
+
+
+@pytest.fixture
+async def api(anonymous: httpx.AsyncClient, make_key: MakeKey) -> httpx.AsyncClient:
+    """The API with a key of scope `write`."""
+    anonymous.headers["X-API-Key"] = await make_key("write")
+    return anonymous
