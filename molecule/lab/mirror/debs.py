@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import paths
-from lab.process import content_key, file_sha256, locked, run
+from lab.process import content_key, file_sha256, locked, run, scratch
 
 # The date of every file in a package: any that does not move.
 _EPOCH = 1_735_689_600  # 2025-01-01
@@ -49,13 +48,13 @@ def build(package: Package) -> Path:
     deb = paths.cache("debs", f"{package.name}_{package.version}_{key}.deb")
     with locked(f"deb-{package.name}"):
         if not deb.is_file():
-            with tempfile.TemporaryDirectory(dir=paths.cache()) as scratch:
-                _pack(package, Path(scratch), deb)
+            with scratch() as folder:
+                _pack(package, folder, deb)
     return deb
 
 
-def _pack(package: Package, scratch: Path, deb: Path) -> None:
-    tree, half = scratch / "tree", scratch / "half.deb"
+def _pack(package: Package, folder: Path, deb: Path) -> None:
+    tree, half = folder / "tree", folder / "half.deb"
     for target, file in package.files.items():
         _place(tree / target.lstrip("/"), file)
     fields = {"Package": package.name, "Version": package.version, **package.control}

@@ -90,7 +90,7 @@ def _keyring() -> Iterator[list[str]]:
                 run([*gpg, "--import", str(stored)])
             else:
                 usage = ["--passphrase", "", "--quick-generate-key", _SIGNER, "rsa3072", "sign"]
-                run([*gpg, *usage, "1y"])
+                run([*gpg, *usage, "never"])
                 secret = run([*gpg, "--armor", "--export-secret-keys", _SIGNER])
                 write(stored, secret, mode=0o600)
             yield gpg

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -12,7 +11,7 @@ from packaging.utils import canonicalize_name
 from lab import downloads, paths
 from lab.console import step
 from lab.mirror.repository import link_or_copy
-from lab.process import content_key, file_sha256, locked, write
+from lab.process import content_key, file_sha256, locked, scratch, write
 
 # Debian's Python by suite.
 PYTHON = {"trixie": "3.13", "bookworm": "3.11"}
@@ -78,10 +77,10 @@ def _fetched(lock: str, python: str) -> Path:
         if folder.is_dir():
             return folder
         with (
-            tempfile.TemporaryDirectory(dir=paths.cache()) as scratch,
+            scratch() as outer,
             step(f"fetching {requirements.count('==')} wheels for Python {python} from PyPI"),
         ):
-            half = Path(scratch, "wheels")
+            half = outer / "wheels"
             half.mkdir(mode=0o755)
             platforms = [f"{name}_x86_64" for name in (*_PLATFORMS, *_OLD_PLATFORMS)]
             options = ["--implementation", "cp", "--python-version", python]

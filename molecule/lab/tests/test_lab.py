@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from lab import hosts, process
+from lab import engine, hosts, process
 from lab.console import LabError
 from lab.mirror import debs, wheels
 from lab.mirror.debs import File, Package
@@ -69,3 +70,20 @@ def test_the_same_content_gives_the_same_package(tmp_path: Path, monkeypatch: py
     ).stdout
     assert "-rwxr-xr-x root/root" in shown
     assert "./etc/thing.conf" in shown
+
+
+@pytest.mark.parametrize("content", ["", "not a number", "4194305", str(os.getpid())])
+def test_a_pid_file_of_another_time_names_no_engine(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "dockerd.pid"
+    file.write_text(content)
+    assert engine._running(file, "dockerd") is None
+
+
+def test_what_killed_commands_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDLC_LAB_CACHE", str(tmp_path))
+    left, used = tmp_path / "scratch" / "4194305-left", tmp_path / "scratch" / f"{os.getpid()}-used"
+    for folder in (left, used):
+        folder.mkdir(parents=True)
+    with process.scratch() as mine:
+        assert mine.is_dir()
+    assert (left.exists(), used.exists(), mine.exists()) == (False, True, False)
