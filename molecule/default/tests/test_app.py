@@ -1,0 +1,153 @@
+"""The services' containers: limits as in the guide's table, hardened, and no secret where one can look."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+# The guide's "Per-Service Resource Allocation" where it has the service; our own bounds for the others.
+LIMITS = {
+    "configuration-api": (0.5, 512),
+    "jira-webhook-api": (0.5, 512),
+    "developer-agent-consumer-1": (2, 2048),
+    "agent-runner-1": (2, 2048),
+    "agent-runner-2": (2, 2048),
+    "llm-gateway": (0.5, 512),
+    "mongodb-exporter-1": (0.25, 256),
+}
+NAMES = sorted(LIMITS)
+
+
+@pytest.fixture(scope="module")
+def containers(host: Any) -> Mapping[str, Any]:
+    """What `docker inspect` tells of every container, by name."""
+    identities = host.check_output("docker ps --quiet").split()
+    facts = json.loads(host.check_output(f"docker inspect {' '.join(identities)}"))
+    return {fact["Name"].lstrip("/"): fact for fact in facts}
+
+
+def test_every_service_runs_and_nothing_else(containers: Mapping[str, Any]) -> None:
+    assert sorted(containers) == NAMES
+    assert {fact["State"]["Health"]["Status"] for fact in containers.values()} == {"healthy"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_limits_are_the_guides(containers: Mapping[str, Any], name: str) -> None:
+    cpus, memory_mb = LIMITS[name]
+    limits = containers[name]["HostConfig"]
+    assert limits["NanoCpus"] == cpus * 1_000_000_000
+    assert limits["Memory"] == memory_mb * 1024 * 1024
+    assert limits["MemorySwap"] == limits["Memory"]
+    assert limits["MemoryReservation"] == limits["Memory"] / 2
+    assert 0 < limits["PidsLimit"] <= 512
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_container_is_hardened(containers: Mapping[str, Any], name: str) -> None:
+    fact = containers[name]
+    settings = fact["HostConfig"]
+    assert fact["Config"]["User"] == "10001:10001"
+    assert settings["ReadonlyRootfs"] is True
+    assert settings["CapDrop"] == ["ALL"]
+    assert not settings["CapAdd"]
+    assert "no-new-privileges:true" in settings["SecurityOpt"]
+    assert settings["Privileged"] is False
+    assert settings["RestartPolicy"]["Name"] == "always"
+    assert settings["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "3", "max-size": "10m"}}
+    assert {mount["RW"] for mount in fact["Mounts"]} == {False}
+    assert not [mount for mount in fact["Mounts"] if "docker.sock" in mount["Source"]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_kernel_holds_the_service_to_it(host: Any, containers: Mapping[str, Any], name: str) -> None:
+    status = dict(
+        line.split(":\t", 1)
+        for line in host.check_output(f"docker exec {name} cat /proc/1/status").splitlines()
+        if ":\t" in line
+    )
+    assert status["Uid"].split() == ["10001"] * 4
+    assert (int(status["CapEff"], 16), int(status["CapBnd"], 16)) == (0, 0)
+    assert status["NoNewPrivs"] == "1"
+    assert "Read-only file system" in host.run(f"docker exec {name} touch /opt/mark").stderr
+    assert containers[name]["State"]["Pid"] > 0
+
+
+def test_the_apis_are_published_on_loopback_alone(containers: Mapping[str, Any]) -> None:
+    published = {
+        (name, binding["HostIp"], binding["HostPort"])
+        for name, fact in containers.items()
+        for bindings in fact["HostConfig"]["PortBindings"].values()
+        for binding in bindings
+    }
+    assert published == {("jira-webhook-api", "127.0.0.1", "8080"), ("configuration-api", "127.0.0.1", "8081")}
+
+
+def test_no_secret_is_in_an_environment_an_argument_or_a_label(
+    host: Any, containers: Mapping[str, Any], secrets: Mapping[str, str]
+) -> None:
+    values = {name: value.strip() for name, value in secrets.items() if len(value.strip()) >= 8}
+    assert "secret_mongodb_webhook_password" in values
+    told = json.dumps(containers) + host.check_output("ps -eo args --width 10000")
+    for identity in containers:
+        told += host.check_output(f"docker exec {identity} cat /proc/1/environ | tr '\\0' '\\n'")
+    assert [name for name, value in values.items() if value in told] == []
+
+
+def test_secret_files_are_for_root_and_the_containers_group(host: Any) -> None:
+    folder = host.file("/etc/sdlc-agents/secrets")
+    assert (folder.user, folder.mode) == ("root", 0o700)
+    files = host.check_output("find /etc/sdlc-agents/secrets -mindepth 1 -printf '%U:%G:%m:%y\\n' | sort --unique")
+    assert files.split() == ["0:10001:440:f"]
+    assert host.run("runuser -u nobody -- ls /etc/sdlc-agents/secrets").rc != 0
+    assert host.file("/etc/sdlc-agents/compose.yml").mode == 0o600
+
+
+def test_a_service_sees_its_own_secrets_only(host: Any) -> None:
+    assert host.run("docker exec agent-runner-1 ls /run/secrets").rc != 0
+    seen = host.check_output("docker exec jira-webhook-api ls /run/secrets").split()
+    assert seen == ["internal_ca.crt", "jira_webhook_secret", "webhook_mongo_url", "webhook_rabbitmq_url"]
+    assert host.check_output("docker exec llm-gateway ls /run/secrets").split() == [
+        "anthropic_api_key",
+        "gateway_mongo_url",
+        "internal_ca.crt",
+    ]
+    holders = [name for name in NAMES if host.run(f"docker exec {name} ls /run/secrets/field_encryption_key").rc == 0]
+    assert holders == ["configuration-api", "developer-agent-consumer-1"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_service_answers_health_and_ready_and_metrics(host: Any, containers: Mapping[str, Any], name: str) -> None:
+    networks = containers[name]["NetworkSettings"]["Networks"]
+    base = f"http://{next(iter(networks.values()))['IPAddress']}:9090"
+    health = json.loads(host.check_output(f"curl --silent --fail {base}/health"))
+    assert health["status"] == "healthy"
+    assert health["timestamp"]
+    assert host.run(f"curl --silent --fail {base}/ready").rc == 0
+    assert "# TYPE" in host.check_output(f"curl --silent --fail {base}/metrics")
+
+
+def test_all_services_run_from_one_image_and_no_other_is_kept(host: Any, containers: Mapping[str, Any]) -> None:
+    images = {fact["Config"]["Image"] for fact in containers.values()}
+    assert len(images) == 1
+    assert host.check_output("docker images --format '{{.Repository}}:{{.Tag}}' sdlc-agents").split() == sorted(images)
+
+
+def test_a_runner_has_an_empty_place_to_work_in_and_may_run_programs_there(host: Any) -> None:
+    script = "printf '#!/bin/sh\\necho ran\\n' > /job/probe && chmod +x /job/probe && /job/probe; rm -f /job/probe"
+    assert host.check_output(f'docker exec agent-runner-2 sh -c "{script}"').strip() == "ran"
+    assert host.run("docker exec agent-runner-2 sh -c 'cp /bin/true /tmp/true && /tmp/true'").rc != 0
+
+
+def test_a_service_that_dies_comes_back(host: Any, eventually: Any) -> None:
+    before = host.check_output("docker inspect --format '{{.RestartCount}}' mongodb-exporter-1")
+    host.check_output("docker exec mongodb-exporter-1 sh -c 'kill 1'")
+
+    def healthy_again() -> bool:
+        told = host.check_output(
+            "docker inspect --format '{{.RestartCount}} {{.State.Health.Status}}' mongodb-exporter-1"
+        )
+        count, health = told.split()
+        return int(count) > int(before) and health == "healthy"
+
+    eventually(healthy_again, timeout=60)
