@@ -6,13 +6,11 @@ import json
 import urllib.parse
 import uuid
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 from lab.services.https import call
 
-LOGS_LAB = "10.212.0.5"
 Event = Mapping[str, Any]
 Search = Callable[[str], list[Event]]
 Eventually = Callable[..., Any]
@@ -31,7 +29,7 @@ def search(lab: Any, secrets: Mapping[str, str]) -> Search:
 
     def find(text: str) -> list[Event]:
         url = f"https://logs.lab:9200/_lab/search?contains={urllib.parse.quote(text)}"
-        answer = call("GET", url, ca=Path(lab.ca), address=LOGS_LAB, headers={"authorization": f"Basic {credentials}"})
+        answer = call("GET", url, ca=lab.ca, address=lab.services, headers={"authorization": f"Basic {credentials}"})
         assert answer.status == 200
         return [{**hit["_source"], "_index": hit["_index"]} for hit in json.loads(answer.body)["hits"]]
 
@@ -46,7 +44,7 @@ def test_a_line_of_a_service_arrives_decoded_and_with_its_container(
         f"--header 'X-Request-ID: {marker}' --data '{{}}' http://127.0.0.1:8080/webhook"
     )
 
-    event = eventually(lambda: search(marker), seconds=60)[0]
+    event = eventually(lambda: search(marker), timeout=60)[0]
 
     assert event["app"]["request_id"] == marker
     assert event["app"]["service"] == "jira-webhook-api"
@@ -59,7 +57,7 @@ def test_a_line_of_a_service_arrives_decoded_and_with_its_container(
 def test_a_line_of_syslog_arrives(host: Any, search: Search, marker: str, eventually: Eventually) -> None:
     host.check_output(f"logger --tag appliance-test {marker}")
 
-    events = eventually(lambda: search(marker), seconds=60)
+    events = eventually(lambda: search(marker), timeout=60)
 
     assert [event["event"]["dataset"] for event in events] == ["system.syslog"]
     assert events[0]["message"].endswith(f"appliance-test: {marker}")
@@ -68,7 +66,7 @@ def test_a_line_of_syslog_arrives(host: Any, search: Search, marker: str, eventu
 def test_a_log_in_arrives(host: Any, search: Search, marker: str, eventually: Eventually) -> None:
     host.check_output(f"logger --priority authpriv.info --tag sshd {marker}")
 
-    events = eventually(lambda: search(marker), seconds=60)
+    events = eventually(lambda: search(marker), timeout=60)
 
     assert {event["event"]["dataset"] for event in events} >= {"system.auth"}
 
@@ -77,7 +75,7 @@ def test_a_request_at_the_edge_arrives_decoded(host: Any, search: Search, marker
     host.check_output(f"curl --silent --insecure --output /dev/null https://127.0.0.1/{marker}")
 
     found = eventually(
-        lambda: [event for event in search(marker) if event["event"]["dataset"] == "nginx.access"], seconds=60
+        lambda: [event for event in search(marker) if event["event"]["dataset"] == "nginx.access"], timeout=60
     )
 
     assert found[0]["app"]["path"] == f"/{marker}"
@@ -85,7 +83,7 @@ def test_a_request_at_the_edge_arrives_decoded(host: Any, search: Search, marker
 
 @pytest.mark.parametrize("dataset", ["mongodb.log", "rabbitmq.log"])
 def test_the_database_and_the_broker_are_heard(search: Search, dataset: str, eventually: Eventually) -> None:
-    found = eventually(lambda: [event for event in search(dataset) if event["event"]["dataset"] == dataset], seconds=60)
+    found = eventually(lambda: [event for event in search(dataset) if event["event"]["dataset"] == dataset], timeout=60)
 
     assert all("app" in event for event in found)
 
@@ -94,13 +92,13 @@ def test_a_restart_loses_nothing_and_repeats_nothing(
     host: Any, search: Search, marker: str, eventually: Eventually
 ) -> None:
     host.check_output(f"logger --tag appliance-test {marker}-before")
-    eventually(lambda: search(f"{marker}-before"), seconds=60)
+    eventually(lambda: search(f"{marker}-before"), timeout=60)
 
     host.check_output("systemctl stop filebeat")
     host.check_output(f"logger --tag appliance-test {marker}-between")
     host.check_output("systemctl start filebeat")
 
-    eventually(lambda: search(f"{marker}-between"), seconds=60)
+    eventually(lambda: search(f"{marker}-between"), timeout=60)
     assert len(search(f"{marker}-before")) == 1
     assert len(search(f"{marker}-between")) == 1
 

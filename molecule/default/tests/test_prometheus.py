@@ -8,7 +8,6 @@ import time
 import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,10 +33,11 @@ def query(host: Any, expression: str) -> list[tuple[dict[str, str], float]]:
 
 
 @pytest.fixture(scope="module")
-def expected(host: Any) -> set[Target]:
+def expected(lab: Any) -> set[Target]:
     """Every job and instance that there must be, from the inventory's groups and the size `small`."""
-    groups = host.ansible.get_variables()["groups"]
-    found: set[Target] = {("node", name) for name in groups["all"]}
+    inventory = json.loads((lab.inventory / "hosts.yml").read_text().removeprefix("---"))["all"]
+    groups = {group: sorted(members["hosts"]) for group, members in inventory["children"].items()}
+    found: set[Target] = {("node", name) for name in inventory["hosts"]}
     one_each = {
         "nginx": "edge",
         "rabbitmq": "rabbitmq",
@@ -54,20 +54,6 @@ def expected(host: Any) -> set[Target]:
     return found
 
 
-@pytest.fixture(scope="module")
-def address(host: Any) -> str:
-    """The host's address on the network."""
-    return str(host.check_output("hostname -I").split()[0])
-
-
-@pytest.fixture(scope="module")
-def authority(host: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The internal authority, as a file on this machine."""
-    file = tmp_path_factory.mktemp("pki") / "ca.crt"
-    file.write_text(host.file(f"{PKI}/ca.crt").content_string)
-    return file
-
-
 def test_every_target_of_the_inventory_is_up_and_there_is_no_other(
     host: Any, expected: set[Target], eventually: Eventually
 ) -> None:
@@ -75,41 +61,41 @@ def test_every_target_of_the_inventory_is_up_and_there_is_no_other(
         active = ask(host, "/targets?state=active")["activeTargets"]
         return {(t["labels"]["job"], t["labels"]["instance"]): t["health"] for t in active}
 
-    eventually(lambda: set(targets().values()) == {"up"}, seconds=60)
+    eventually(lambda: set(targets().values()) == {"up"}, timeout=60)
     assert set(targets()) == expected
 
 
-def test_the_scrape_port_refuses_a_client_without_a_certificate(address: str, authority: Path) -> None:
+def test_the_scrape_port_refuses_a_client_without_a_certificate(lab: Any) -> None:
     with pytest.raises(OSError, match=r"certificate required|reset|EOF"):
-        call("GET", "https://localhost:9999/", ca=authority, address=address, timeout=5)
+        call("GET", "https://localhost:9999/", ca=lab.appliance_ca, address=lab.address, timeout=5)
 
 
 @pytest.mark.parametrize("name", ["exporters", "nginx", "mongodb", "rabbitmq"])
-def test_the_scrape_port_refuses_the_certificate_of_a_server(host: Any, name: str) -> None:
+def test_the_scrape_port_refuses_the_certificate_of_a_server(host: Any, lab: Any, name: str) -> None:
     refused = host.run(
-        f"curl --silent --show-error --cacert {PKI}/ca.crt --cert {PKI}/{name}/tls.pem https://$(hostname):9999/"
+        f"curl --silent --show-error --cacert {PKI}/ca.crt --cert {PKI}/{name}/tls.pem https://{lab.name}:9999/"
     )
     assert refused.rc != 0
     assert "certificate" in refused.stderr
 
 
-def test_the_scrape_port_answers_prometheus_and_verifies_as_this_host(host: Any) -> None:
+def test_the_scrape_port_answers_prometheus_and_verifies_as_this_host(host: Any, lab: Any) -> None:
     listed = host.check_output(
-        f"curl --silent --show-error --fail --cacert {PKI}/ca.crt --cert {PKI}/prometheus/tls.pem https://$(hostname):9999/"
+        f"curl --silent --show-error --fail --cacert {PKI}/ca.crt --cert {PKI}/prometheus/tls.pem https://{lab.name}:9999/"
     )
     assert "module=node" in listed
 
 
-def test_the_scrape_port_speaks_no_plain_http(host: Any) -> None:
-    answer = host.check_output("curl --silent http://$(hostname):9999/proxy?module=node")
+def test_the_scrape_port_speaks_no_plain_http(host: Any, lab: Any) -> None:
+    answer = host.check_output(f"curl --silent http://{lab.name}:9999/proxy?module=node")
     assert "go_info" not in answer
     assert "HTTPS server" in answer
 
 
-def test_nothing_but_the_proxy_listens_beyond_loopback(address: str) -> None:
+def test_nothing_but_the_proxy_listens_beyond_loopback(lab: Any) -> None:
     def reached(port: int) -> bool:
         try:
-            socket.create_connection((address, port), timeout=3).close()
+            socket.create_connection((lab.address, port), timeout=3).close()
         except OSError:
             return False
         return True
@@ -120,7 +106,7 @@ def test_nothing_but_the_proxy_listens_beyond_loopback(address: str) -> None:
 
 
 def test_the_database_is_seen_with_the_rights_that_the_exporter_has(host: Any, eventually: Eventually) -> None:
-    eventually(lambda: [value for _, value in query(host, "mongodb_up")] == [1.0], seconds=60)
+    eventually(lambda: [value for _, value in query(host, "mongodb_up")] == [1.0], timeout=60)
     assert [value for _, value in query(host, "mongodb_rs_members_health")] == [1.0]
     for name in (
         "mongodb_ss_opcounters",
@@ -133,18 +119,18 @@ def test_the_database_is_seen_with_the_rights_that_the_exporter_has(host: Any, e
 
 
 def test_the_brokers_queues_are_seen_by_name(host: Any, eventually: Eventually) -> None:
-    eventually(lambda: query(host, 'rabbitmq_queue_messages{queue="develop"}'), seconds=60)
+    eventually(lambda: query(host, 'rabbitmq_queue_messages{queue="develop"}'), timeout=60)
     assert query(host, 'rabbitmq_queue_messages{queue="develop_error"}')
 
 
 def test_nginx_is_seen(host: Any, eventually: Eventually) -> None:
-    eventually(lambda: [value for _, value in query(host, "nginx_up")] == [1.0], seconds=60)
+    eventually(lambda: [value for _, value in query(host, "nginx_up")] == [1.0], timeout=60)
 
 
 def test_requests_of_the_services_are_counted_by_route(host: Any, eventually: Eventually) -> None:
     host.check_output("curl --silent http://127.0.0.1:8081/api/projects")
     refused = 'http_requests_total{job="configuration-api",endpoint="/api/projects",status="401"}'
-    eventually(lambda: [value >= 1 for _, value in query(host, refused)] == [True], seconds=60)
+    eventually(lambda: [value >= 1 for _, value in query(host, refused)] == [True], timeout=60)
 
 
 def test_certificates_report_when_they_run_out(host: Any) -> None:
@@ -164,7 +150,7 @@ def left_behind(host: Any) -> Iterator[str]:
 
 
 def test_what_a_program_leaves_behind_is_scraped(host: Any, left_behind: str, eventually: Eventually) -> None:
-    eventually(lambda: [value for _, value in query(host, left_behind)] == [7.0], seconds=60)
+    eventually(lambda: [value for _, value in query(host, left_behind)] == [7.0], timeout=60)
 
 
 def test_samples_are_kept_as_long_as_the_size_of_the_appliance_says(host: Any) -> None:
