@@ -30,7 +30,7 @@ class ConsumerSettings(MongoSettings, AmqpSettings, EncryptionSettings):
     jira_api_user: str | None = None
     jira_api_token: SecretStr | None = None
 
-    agent_model: str = "claude-sonnet-5"
+    agent_model: str = "claude-sonnet-5-5"
     agent_tools: Annotated[CommaList, Field(min_length=1)] = ("Read", "Edit", "Write", "Glob", "Grep", "Bash")
     agent_max_turns: Annotated[int, Field(ge=1, le=1000)] = 100
     agent_timeout_seconds: Seconds = 3600
