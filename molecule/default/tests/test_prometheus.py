@@ -70,7 +70,7 @@ def test_the_scrape_port_refuses_a_client_without_a_certificate(lab: Any) -> Non
         call("GET", "https://localhost:9999/", ca=lab.appliance_ca, address=lab.address, timeout=5)
 
 
-@pytest.mark.parametrize("name", ["exporters", "nginx", "mongodb", "rabbitmq"])
+@pytest.mark.parametrize("name", ["exporters", "nginx", "configuration-api"])
 def test_the_scrape_port_refuses_the_certificate_of_a_server(host: Any, lab: Any, name: str) -> None:
     refused = host.run(
         f"curl --silent --show-error --cacert {PKI}/ca.crt --cert {PKI}/{name}/tls.pem https://{lab.name}:9999/"
