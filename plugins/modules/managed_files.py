@@ -90,6 +90,10 @@ changed_paths:
   type: list
   elements: str
   returned: always
+modified:
+  description: When each listed file was last written, in seconds since 1970, by path; without those that are not there.
+  type: dict
+  returned: always
 """
 
 
@@ -202,7 +206,8 @@ def main() -> None:
         for path in removed:
             path.unlink()
     changed_paths = [str(path) for path in [file.path for file in differing] + removed]
-    module.exit_json(changed=bool(changed_paths), changed_paths=changed_paths, diff=diff)
+    modified = {str(file.path): int(file.path.stat().st_mtime) for file in files if file.path.exists()}
+    module.exit_json(changed=bool(changed_paths), changed_paths=changed_paths, modified=modified, diff=diff)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,112 @@
+"""What other machines reach of a host, and that nothing opens it by accident."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from lab import outside as outside_host
+from testinfra.host import Host
+
+PUBLIC = {22, 80, 443}
+PROBE = """
+import concurrent.futures, json, socket, sys
+
+def answer(target):
+    try:
+        socket.create_connection(target, timeout=3).close()
+    except ConnectionRefusedError:
+        return "refused"
+    except OSError:
+        return "silent"
+    return "open"
+
+targets = [tuple(target) for target in json.loads(sys.argv[1])]
+with concurrent.futures.ThreadPoolExecutor(64) as pool:
+    print(json.dumps(list(pool.map(answer, targets))))
+"""
+
+
+@pytest.fixture(scope="module")
+def outside_image() -> str:
+    """The image of the machine outside, to make another one of that may change its routes."""
+    command = ["docker", "inspect", "--format", "{{.Config.Image}}", outside_host.up()]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def answers(machine: Host, address: str, ports: Iterable[int]) -> dict[int, str]:
+    """How each port of *address* answers *machine*: open, refused or silent."""
+    listed = sorted(set(ports))
+    targets = json.dumps([(address, port) for port in listed])
+    told = machine.run("python3 -c %s %s", PROBE, targets)
+    assert told.rc == 0, told.stderr
+    return dict(zip(listed, json.loads(told.stdout), strict=True))
+
+
+def listening(host: Host) -> set[int]:
+    """The TCP ports that something listens on, loopback left out."""
+    sockets = [line.split()[3] for line in host.check_output("ss -Htln").splitlines()]
+    return {int(name.rsplit(":", 1)[1]) for name in sockets if not name.startswith(("127.", "[::1]"))}
+
+
+def ruleset(host: Host, table: str) -> str:
+    """A table of the kernel as it is loaded."""
+    return str(host.check_output(f"nft --stateless list table {table} 2>/dev/null"))
+
+
+def containers(host: Host) -> str:
+    """Each running container and since when it runs."""
+    return str(
+        host.check_output("docker ps -q | xargs docker inspect --format '{{.Name}} {{.State.StartedAt}}' | sort")
+    )
+
+
+def test_from_another_host_only_ssh_and_web_answer(host: Host, outside: Host, lab: Any) -> None:
+    there = listening(host)
+    assert there >= PUBLIC | {27017, 5671, 3128, 3129, 9999}
+    found = answers(outside, lab.address, there | {5672, 8080, 8081, 8443, 9090, 15672})
+    assert {port for port, answer in found.items() if answer == "open"} == PUBLIC
+
+
+def test_a_closed_port_does_not_even_refuse(outside: Host, lab: Any) -> None:
+    found = answers(outside, lab.address, [1, 25, 8080, 27017, 65000])
+    assert set(found.values()) == {"silent"}
+
+
+def test_no_container_is_reached_by_a_route_through_the_host(host: Host, outside_image: str, lab: Any) -> None:
+    inside = "10.213.2.10"
+    assert answers(host, inside, [8080, 9090]) == {8080: "open", 9090: "open"}
+    script = f'ip route add 10.213.0.0/16 via {lab.address} && exec python3 -c "$0" "$1"'
+    targets = json.dumps([(inside, 8080), (inside, 9090), ("10.213.1.10", 8080)])
+    command = ["docker", "run", "--rm", "--network=sdlc-lab", "--cap-add=NET_ADMIN", "--entrypoint=sh"]
+    told = subprocess.run(
+        [*command, outside_image, "-c", script, PROBE, targets], capture_output=True, text=True, check=True
+    )
+    assert json.loads(told.stdout) == ["silent", "silent", "silent"]
+
+
+def test_the_rules_survive_a_restart_of_nftables(host: Host, outside: Host, lab: Any) -> None:
+    ours, filters, addresses = (ruleset(host, table) for table in ("inet appliance", "ip filter", "ip nat"))
+    host.check_output("systemctl restart nftables")
+    assert ruleset(host, "inet appliance") == ours
+    assert (ruleset(host, "ip filter"), ruleset(host, "ip nat")) == (filters, addresses)
+    assert answers(outside, lab.address, [22, 27017]) == {22: "open", 27017: "silent"}
+
+
+def test_the_host_stays_shut_while_nftables_is_stopped(host: Host, outside: Host, lab: Any) -> None:
+    host.check_output("systemctl stop nftables")
+    try:
+        assert answers(outside, lab.address, [22, 27017, 9999]) == {22: "open", 27017: "silent", 9999: "silent"}
+    finally:
+        host.check_output("systemctl start nftables")
+
+
+def test_rules_and_containers_survive_a_restart_of_docker(host: Host, outside: Host, lab: Any) -> None:
+    ours, running = ruleset(host, "inet appliance"), containers(host)
+    host.check_output("systemctl restart docker")
+    assert ruleset(host, "inet appliance") == ours
+    assert containers(host) == running
+    assert answers(outside, lab.address, [22, 27017, 8080]) == {22: "open", 27017: "silent", 8080: "silent"}
