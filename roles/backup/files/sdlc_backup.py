@@ -32,6 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 from urllib.parse import quote
+from uuid import UUID
 
 from bson import json_util
 from bson.codec_options import CodecOptions
@@ -170,7 +171,6 @@ def connect(settings: MongoSettings) -> MongoClient[dict[str, Any]]:
         authMechanism="SCRAM-SHA-256",
         tls=True,
         tlsCAFile=str(settings.tls_ca_file),
-        uuidRepresentation="standard",
         serverSelectionTimeoutMS=30_000,
         appname=NAME,
     )
@@ -208,7 +208,8 @@ def dump_collection(
     metadata: dict[str, Any] = {"options": info["options"], "indexes": []}
     if kind == "collection":
         metadata["indexes"] = list(database[name].list_indexes())
-        metadata["uuid"] = info["info"]["uuid"].hex
+        identity = info["info"]["uuid"]
+        metadata["uuid"] = identity.hex if isinstance(identity, UUID) else bytes(identity).hex()
     metadata |= {"collectionName": name, "type": kind}
     target.mkdir(parents=True, exist_ok=True)
     (target / f"{file_name(name)}.metadata.json").write_text(
