@@ -7,7 +7,11 @@ from pydantic import BaseModel
 
 
 class DevelopmentOutput(BaseModel):
-    """A development. `timings` holds when each step was reached, `usage` the tokens by kind."""
+    """A development.
+
+    `outcome` is the kind of its end, `attempts` how often it was begun, `timings` when each step was reached, `usage`
+    the tokens by kind.
+    """
 
     id: str
     status: str
@@ -21,7 +25,9 @@ class DevelopmentOutput(BaseModel):
     pr_mr_url: str | None = None
     prompt: str = ""
     development_details: str | None = None
+    outcome: str | None = None
     error_message: str | None = None
+    attempts: int = 0
     cost_usd: float | None = None
     usage: dict[str, Any] | None = None
     turns: int | None = None
