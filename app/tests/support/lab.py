@@ -3,6 +3,7 @@
 import base64
 import importlib
 import secrets
+import ssl
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import httpx
 
 MOLECULE = Path(__file__).resolve().parents[3] / "molecule"
 API_KEY = "sk-lab-" + "k" * 40
+JIRA_TOKEN = "jira-" + "t" * 40
 
 
 def lab_module(name: str) -> Any:
@@ -41,8 +43,8 @@ class Gitea:
 
     async def call(self, method: str, path: str, document: Any = None, *, accept: tuple[int, ...] = ()) -> Any:
         """One call of its API as the administrator; fails on an error status that is not in `accept`."""
-        lab_ca = importlib.import_module("ssl").create_default_context(cafile=self.ca_file)
-        async with httpx.AsyncClient(verify=lab_ca, trust_env=False, timeout=20) as client:
+        authority = ssl.create_default_context(cafile=self.ca_file)
+        async with httpx.AsyncClient(verify=authority, trust_env=False, timeout=20) as client:
             response = await client.request(
                 method,
                 f"{self.url}/api/v1{path}",

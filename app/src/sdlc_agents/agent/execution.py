@@ -141,9 +141,11 @@ class Execution:
             Limits(bundle_bytes=self._tools.settings.agent_max_result_mb * _MEGABYTE),
         )
         self.publishing = True
+        log.info("result_accepted", commit=commit)
         await self._note(result={"commit": commit, "base": checkout.base_branch})
         changes = await workspace.summary(checkout.start_commit)
         await workspace.push(claim.branch)
+        log.info("branch_pushed", branch=claim.branch)
         return await self._publish(project, forge, checkout, summary=finished.text, changes=changes)
 
     async def _run_agent(
@@ -216,6 +218,7 @@ class Execution:
             elif isinstance(event, Finished):
                 self._turns, self._seconds = event.turns, event.duration_seconds
                 self._finished_at = now()
+                log.info("agent_finished", turns=event.turns, changed=event.changed)
                 return event
         raise RunnerLostError("the agent runner ended without a result")
 

@@ -38,27 +38,27 @@ class GiteaForge:
 
         Raises `ForgeUnavailableError` when asking again may help (it is safe to), `ForgeError` otherwise.
         """
-        found = await self._find(branch, base)
-        if found is not None:
-            return found
-        response = await self._call(
-            "POST",
-            "pulls",
-            {"head": branch, "base": base, "title": title[:_TITLE_CHARACTERS], "body": body},
-            accept={201, 409},
-        )
+        document = {"head": branch, "base": base, "title": title[:_TITLE_CHARACTERS], "body": body}
+        response = await self._call("POST", "pulls", document, accept={201, 409})
         if response.status_code == httpx.codes.CONFLICT:
-            found = await self._find(branch, base)
-            if found is None:
-                raise ForgeError(f"{self._address.base} says that a pull request of {branch} exists, but shows none")
-            return found
-        return _pull_request(response.json(), created=True)
+            return await self._find(branch, base)
+        return await self._settle(_pull_request(response.json(), created=True), branch, base)
 
-    async def _find(self, branch: str, base: str) -> PullRequest | None:
-        path = f"pulls/{quote(base, safe='')}/{quote(branch, safe='')}"
-        response = await self._call("GET", path, accept={200, 404})
-        if response.status_code == httpx.codes.NOT_FOUND:
-            return None
+    async def _settle(self, made: PullRequest, branch: str, base: str) -> PullRequest:
+        """Gitea lets two callers open the same pull request at one moment: the older one stays, ours is closed."""
+        response = await self._call("GET", "pulls?state=open&sort=recentupdate&limit=50", accept={200})
+        numbers = [
+            int(shown["number"])
+            for shown in response.json()
+            if shown["head"]["ref"] == branch and shown["base"]["ref"] == base
+        ]
+        if not numbers or min(numbers) >= made.number:
+            return made
+        await self._call("PATCH", f"pulls/{made.number}", {"state": "closed"}, accept={201})
+        return await self._find(branch, base)
+
+    async def _find(self, branch: str, base: str) -> PullRequest:
+        response = await self._call("GET", f"pulls/{quote(base, safe='')}/{quote(branch, safe='')}", accept={200})
         return _pull_request(response.json(), created=False)
 
     async def _call(
