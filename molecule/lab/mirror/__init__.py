@@ -1,7 +1,7 @@
 """The package mirror: what an appliance installs, under the vendors' names, in one folder.
 
-The folder is served as https://mirror.lab/: `apt/` is a signed apt repository of packages that the
-lab builds, `pypi/simple/` a Python package index of the app's locked wheels.
+The folder is served as https://mirror.lab/: `apt/<vendor>/` is a signed apt repository of packages that
+the lab builds under that vendor's names, `pypi/simple/` a Python package index of the app's locked wheels.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from lab.mirror import debs, filebeat, mongodb, repository, server, wheels
 from lab.process import locked
 
 URL = "https://mirror.lab"
-APT_URL = f"{URL}/apt"
 PYPI_URL = f"{URL}/pypi/simple"
 
 
@@ -22,7 +21,7 @@ def build(suites: tuple[str, ...] = images.SUITES[:1]) -> None:
     folder = paths.state("mirror", "apt").parent
     folder.chmod(0o755)
     with locked("mirror"), step("the package mirror"):
-        packages = [*mongodb.packages(), filebeat.package()]
-        repository.publish(folder / "apt", [debs.build(package) for package in packages])
+        for vendor, packages in (("mongodb", mongodb.packages()), ("elastic", [filebeat.package()])):
+            repository.publish(folder / "apt" / vendor, [debs.build(package) for package in packages])
         lock = paths.CHECKOUT / "app" / "requirements.txt"
         wheels.publish(folder / "pypi", lock, suites)
