@@ -20,8 +20,7 @@ HOST = "bench"
 TICKETS = 10
 PAGE = paths.CHECKOUT / "docs" / "benchmarks" / "deploy.md"
 
-# Resident memory of everything the appliance started on the host, by control group: systemd's
-# services and Docker's containers. Anonymous memory and mapped files, no page cache.
+# Memory of every process on the host, shared pages counted once (kernel: smaps_rollup, Pss), by program.
 _MEMORY = """
 import pathlib, re
 total = {}
@@ -97,8 +96,9 @@ def _write(first: float, second: float, memory: Mapping[str, int], spans: list[d
     lines = [
         "# Deployment: time and memory",
         "",
-        f"`make bench-deploy`, {datetime.now(tz=UTC):%Y-%m-%d}, on {_machine()}. Controller, appliance, package mirror,",
-        "Gitea and the scripted Claude endpoint share that machine; package caches are warm.",
+        f"`make bench-deploy`, {datetime.now(tz=UTC):%Y-%m-%d}, on {_machine()}.",
+        "Controller, appliance, package mirror, Gitea and the scripted Claude endpoint share that machine;",
+        "package caches are warm.",
         "",
         "| what | measured | bar |",
         "| --- | --- | --- |",
@@ -113,7 +113,7 @@ def _write(first: float, second: float, memory: Mapping[str, int], spans: list[d
         values = sorted(span[name] for span in spans)
         lines.append(
             f"| {name} ({len(values)} tickets) | median {statistics.median(values):.2f} s, "
-            f"most {values[-1]:.2f} s | {bars.get(name, '–')} |"
+            f"most {values[-1]:.2f} s | {bars.get(name, '-')} |"
         )
     total = sum(memory.values()) / 1024
     lines += [
