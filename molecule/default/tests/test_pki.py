@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import subprocess
 import sys
@@ -134,7 +135,7 @@ def test_a_certificate_that_runs_out_soon_is_renewed_with_its_key(
         """Run the role; return key, certificate and whether anything changed."""
         checkout = Path(__file__).resolve().parents[3]
         program = Path(sys.executable).with_name("ansible-playbook")
-        variables = f"pki_valid_days={valid} pki_renew_before_days={renew_before}"
+        variables = json.dumps({"pki_valid_days": valid, "pki_renew_before_days": renew_before})
         told = subprocess.run(
             [program, "-i", lab.inventory, play, "-e", variables],
             cwd=checkout,
