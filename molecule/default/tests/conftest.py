@@ -80,6 +80,13 @@ class Lab:
         return paths.state("services", name).read_text().strip()
 
 
+class Secrets(dict[str, str]):
+    """Secrets by name. A failed test prints its arguments: these show their names alone."""
+
+    def __repr__(self) -> str:
+        return f"Secrets({', '.join(sorted(self))})"
+
+
 @pytest.fixture(scope="session")
 def lab() -> Lab:
     """Names, addresses and files of the lab."""
@@ -123,8 +130,7 @@ def secrets(lab: Lab) -> Mapping[str, str]:
         text=True,
         check=True,
     )
-    values: dict[str, str] = yaml.safe_load(shown.stdout)
-    return values
+    return Secrets(yaml.safe_load(shown.stdout))
 
 
 @pytest.fixture(scope="session")
