@@ -1,46 +1,405 @@
 """A development from the queue to the pull request: every service a process, Claude Code and Gitea the real ones."""
 
-import aio_pika
-import orjson
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
-from sdlc_agents import amqp
-from support.agents import Developments, GatewayProcess, RunnerProcesses
-from support.backends import Broker
-from support.lab import Gitea
-from support.relay import EgressProxy
+import aio_pika
+import httpx
+import orjson
+import pytest
 
 from agent.conftest import StartConsumer
+from sdlc_agents import amqp
+from sdlc_agents.mongo import Database
+from sdlc_agents.serving import serve
+from support.agents import Developments, GatewayProcess, RunnerProcesses
+from support.backends import Broker
+from support.lab import API_KEY, JIRA_TOKEN, Gitea, GiteaRepository, lab_module
+from support.relay import EgressProxy
+
+pytestmark = pytest.mark.timeout(120)
 
 
-async def send(broker: Broker, developments: Developments, development_id: str) -> None:
-    """What the webhook API publishes."""
-    document = await developments.get(development_id)
-    exchange = await broker.channel.get_exchange(amqp.EXCHANGE)
-    fields = ("jira_issue_id", "jira_issue_key", "jira_project_key", "summary", "description")
-    body = {name: document[name] for name in fields} | {"development_id": development_id}
-    await exchange.publish(
-        aio_pika.Message(orjson.dumps(body)), amqp.routing_key(document["jira_project_key"]), mandatory=True
-    )
+@dataclass(frozen=True)
+class World:
+    """What a run needs and touches."""
+
+    gitea: Gitea
+    gateway: GatewayProcess
+    runners: RunnerProcesses
+    broker: Broker
+    proxy: EgressProxy
+    developments: Developments
+    db: Database
+    directory: Path
+
+    async def send(self, development_id: str) -> None:
+        """Publish what the webhook API publishes."""
+        document = await self.developments.get(development_id)
+        fields = ("jira_issue_id", "jira_issue_key", "jira_project_key", "summary", "description")
+        await self.publish({name: document[name] for name in fields} | {"development_id": development_id})
+
+    async def publish(self, body: Any) -> None:
+        """Publish anything."""
+        exchange = await self.broker.channel.get_exchange(amqp.EXCHANGE)
+        content = body if isinstance(body, bytes) else orjson.dumps(body)
+        key = amqp.routing_key(self.developments.project_key)
+        await exchange.publish(aio_pika.Message(content), key, mandatory=True)
+
+    async def queue(self, description: str = "", *, number: int = 1) -> str:
+        """A queued development, and its message."""
+        development_id = await self.developments.queue(description, number=number)
+        await self.send(development_id)
+        return development_id
+
+    async def repository(self) -> GiteaRepository:
+        """A registered project with one repository."""
+        repository = await self.gitea.make_repository()
+        await self.developments.register(repository)
+        return repository
+
+    async def until_running(self, development_id: str) -> dict[str, Any]:
+        """The document once its agent has started."""
+        async with asyncio.timeout(30):
+            while "agent_started_at" not in (document := await self.developments.get(development_id))["timings"]:
+                await asyncio.sleep(0.05)
+        return document
+
+    def logs(self) -> str:
+        """What the services wrote."""
+        return "".join(path.read_text() for path in self.directory.glob("*.log"))
 
 
-async def test_a_queued_ticket_becomes_a_pull_request(
+@pytest.fixture
+async def world(
     gitea: Gitea,
     gateway: GatewayProcess,
     runners: RunnerProcesses,
     broker: Broker,
     proxy: EgressProxy,
     developments: Developments,
-    start_consumer: StartConsumer,
-) -> None:
-    repository = await gitea.make_repository()
-    await developments.register(repository)
+    db: Database,
+    tmp_path: Path,
+) -> AsyncIterator[World]:
     await runners.start()
+    yield World(gitea, gateway, runners, broker, proxy, developments, db, tmp_path)
+
+
+def bash(command: str) -> str:
+    """A ticket that makes the scripted model run this."""
+    return f"[[lab:bash]]\n```bash\n{command}\n```\n"
+
+
+async def test_a_queued_ticket_becomes_a_pull_request(world: World, start_consumer: StartConsumer) -> None:
+    repository = await world.repository()
+    main = await repository.head("main")
+    async with start_consumer():
+        development_id = await world.queue("Please write it down.")
+        document = await world.developments.ended(development_id)
+    key = document["jira_issue_key"]
+    assert document["status"] == "completed", document["error_message"]
+
+    (pull_request,) = await repository.pull_requests()
+    assert pull_request["html_url"] == document["pr_mr_url"]
+    assert pull_request["title"] == f"[{key}] Make it better"
+    assert (pull_request["head"]["ref"], pull_request["base"]["ref"]) == (f"feature/{key}", "main")
+    for part in (f"https://jira.example.test/browse/{key}", "1 file changed", "USD", "turns", development_id):
+        assert part in pull_request["body"]
+    assert "Written by the lab's scripted model" in await repository.content(f"notes/{key}.md", f"feature/{key}")
+    assert await repository.head("main") == main
+    branches = await repository.call("GET", "/branches")
+    assert {branch["name"] for branch in branches} == {"main", f"feature/{key}"}
+
+    assert document["branch_name"] == f"feature/{key}"
+    assert document["repository_url"] == repository.url
+    assert document["cost_usd"] > 0
+    assert document["usage"]["input_tokens"] > 0
+    assert document["turns"] > 2
+    assert document["duration_seconds"] > 0
+    assert "Please write it down." in document["prompt"]
+    steps = ["accepted_at", "claimed_at", "agent_started_at", "agent_finished_at", "published_at"]
+    times = [document["timings"][step] for step in steps]
+    assert times == sorted(times)
+
+    events = await world.db["agent_events"].find({"development_id": development_id}).sort("seq", 1).to_list()
+    assert [events[0]["type"], events[-1]["type"]] == ["started", "finished"]
+    assert [event["seq"] for event in events] == list(range(len(events)))
+    (job,) = await world.db["agent_jobs"].find({"development_id": development_id}).to_list()
+    assert job["cost_usd"] == pytest.approx(document["cost_usd"])
+    assert job["expires_at"] <= document["completed_at"], "the job's token is still good"
+
+    assert set(world.proxy.asked) == {world.gitea.url.removeprefix("https://")}
+    assert world.gitea.bot_token not in world.logs()
+    assert API_KEY not in world.logs()
+    assert list((world.directory / "workspace" / "consumer-1").iterdir()) == []
+
+
+async def test_an_unknown_project_fails_and_says_what_to_do(world: World, start_consumer: StartConsumer) -> None:
     async with start_consumer() as consumer:
-        development_id = await developments.queue("Please write it down.")
-        await send(broker, developments, development_id)
-        document = await developments.ended(development_id)
-        print(consumer.log.read_text())
-        print(document, consumer.resident_megabytes(), gateway.service.resident_megabytes())
-        t = document["timings"]
-        print({k: (v - t["accepted_at"]).total_seconds() for k, v in t.items()})
-    assert document["status"] == "completed", document
+        development_id = await world.queue()
+        document = await world.developments.ended(development_id)
+        assert document["status"] == "failed"
+        key = world.developments.project_key
+        assert f'no project is registered for the Jira project "{key}"' in document["error_message"]
+        assert "POST /api/projects" in document["error_message"]
+        report = orjson.loads((await world.broker.next_message(world.broker.develop_error)).body)
+        assert set(report) == {"original_message", "error", "timestamp"}
+        assert report["original_message"]["development_id"] == development_id
+        assert report["original_message"]["jira_project_key"] == key
+        assert report["error"] == document["error_message"]
+        metrics = await consumer.metrics()
+    assert 'sdlc_agent_runs_total{outcome="unknown_project",status="failed"} 1.0' in metrics
+
+
+@pytest.mark.parametrize(
+    "body", [b"not json", b"[]", b'{"development_id": 7}', b'{"development_id": "no-such"}'], ids=str
+)
+async def test_a_message_that_cannot_be_worked_on_goes_to_the_error_queue_once(
+    world: World, start_consumer: StartConsumer, body: bytes
+) -> None:
+    async with start_consumer():
+        await world.publish(body)
+        report = orjson.loads((await world.broker.next_message(world.broker.develop_error)).body)
+        assert report["original_message"] == (orjson.loads(body) if body != b"not json" else "not json")
+        assert "cannot be worked on" in report["error"]
+        known = await world.queue()  # the consumer goes on
+        await world.developments.ended(known)
+    develop = await world.broker.channel.declare_queue(amqp.QUEUE, passive=True)
+    assert develop.declaration_result.message_count == 0
+
+
+async def test_of_two_consumers_with_the_same_message_one_works(world: World, start_consumer: StartConsumer) -> None:
+    repository = await world.repository()
+    await world.runners.start()
+    async with start_consumer("consumer-1"), start_consumer("consumer-2"):
+        development_id = await world.developments.queue("Please write it down.")
+        await asyncio.gather(*(world.send(development_id) for _ in range(4)))
+        document = await world.developments.ended(development_id)
+        async with asyncio.timeout(10):
+            while (
+                await world.broker.channel.declare_queue(amqp.QUEUE, passive=True)
+            ).declaration_result.message_count:
+                await asyncio.sleep(0.05)
+    assert document["status"] == "completed", document["error_message"]
+    assert document["lease"]["fence"] == 1
+    assert len(await repository.pull_requests()) == 1
+    assert await world.db["agent_jobs"].count_documents({"development_id": development_id}) == 1
+
+
+async def test_a_killed_consumers_work_is_taken_over_and_published_once(
+    world: World, start_consumer: StartConsumer
+) -> None:
+    repository = await world.repository()
+    async with start_consumer("consumer-1") as first:
+        development_id = await world.queue(bash("sleep 4; echo done > done.txt"))
+        await world.until_running(development_id)
+        first.kill()
+        async with start_consumer("consumer-2"):
+            document = await world.developments.ended(development_id)
+    assert document["status"] == "completed", document["error_message"]
+    assert document["lease"]["fence"] == 2
+    assert len(await repository.pull_requests()) == 1
+    assert await repository.content("done.txt", document["branch_name"]) == "done\n"
+
+
+async def test_a_consumer_that_slept_through_its_lease_publishes_nothing(
+    world: World, start_consumer: StartConsumer
+) -> None:
+    repository = await world.repository()
+    await world.runners.start()
+    async with start_consumer("consumer-1") as first:
+        development_id = await world.queue(bash("sleep 3; echo done > done.txt"))
+        await world.until_running(development_id)
+        first.process.send_signal(signal.SIGSTOP)
+        async with start_consumer("consumer-2"):
+            document = await world.developments.ended(development_id)
+            first.process.send_signal(signal.SIGCONT)
+            async with asyncio.timeout(20):
+                while "lease_lost" not in first.log.read_text():
+                    await asyncio.sleep(0.05)
+    assert document["status"] == "completed", document["error_message"]
+    assert document["lease"]["fence"] == 2
+    assert await world.developments.get(development_id) == document
+    assert len(await repository.pull_requests()) == 1
+
+
+async def test_a_consumer_that_is_stopped_hands_its_run_back(world: World, start_consumer: StartConsumer) -> None:
+    repository = await world.repository()
+    loop = asyncio.get_running_loop()
+    async with start_consumer("consumer-1", LEASE_SECONDS="300") as first:
+        development_id = await world.queue(bash("sleep 4; echo done > done.txt"))
+        await world.until_running(development_id)
+        began = loop.time()
+        first.terminate()
+        assert await first.ended() == 0
+        assert loop.time() - began < 8
+        assert (await world.developments.get(development_id))["status"] == "queued"
+        async with start_consumer("consumer-2"):
+            document = await world.developments.ended(development_id)
+    assert document["status"] == "completed", document["error_message"]
+    assert document["attempts"] == 1
+    assert len(await repository.pull_requests()) == 1
+
+
+async def test_a_ticket_whose_message_was_lost_is_worked_on(world: World, start_consumer: StartConsumer) -> None:
+    await world.repository()
+    development_id = await world.developments.queue("Please write it down.", age=timedelta(minutes=5))
+    async with start_consumer():
+        document = await world.developments.ended(development_id)
+    assert document["status"] == "completed", document["error_message"]
+
+
+async def test_what_was_pushed_before_a_crash_is_published_without_another_run(
+    world: World, start_consumer: StartConsumer
+) -> None:
+    repository = await world.repository()
+    development_id = await world.developments.queue("Please write it down.")
+    branch = f"feature/{world.developments.project_key}-1"
+    await repository.commit({"by": "the lost attempt"}, new_branch=branch)
+    await world.db["developments"].update_one(
+        {"_id": development_id}, {"$set": {"result": {"commit": await repository.head(branch), "base": "main"}}}
+    )
+    await world.send(development_id)
+    async with start_consumer():
+        document = await world.developments.ended(development_id)
+    assert document["status"] == "completed", document["error_message"]
+    (pull_request,) = await repository.pull_requests()
+    assert pull_request["head"]["ref"] == branch
+    assert await world.db["agent_jobs"].count_documents({"development_id": development_id}) == 0
+
+
+async def test_a_second_activation_goes_on_where_the_first_ended(world: World, start_consumer: StartConsumer) -> None:
+    repository = await world.repository()
+    async with start_consumer():
+        first = await world.developments.ended(await world.queue(bash("echo one > one.txt")))
+        second = await world.developments.ended(await world.queue(bash("cat one.txt && echo two > two.txt")))
+    assert (first["status"], second["status"]) == ("completed", "completed"), second["error_message"]
+    assert first["pr_mr_url"] == second["pr_mr_url"]
+    assert await repository.content("one.txt", second["branch_name"]) == "one\n"
+    assert await repository.content("two.txt", second["branch_name"]) == "two\n"
+
+
+async def test_a_branch_that_someone_moved_meanwhile_is_left_as_it_is(
+    world: World, start_consumer: StartConsumer
+) -> None:
+    repository = await world.repository()
+    async with start_consumer():
+        development_id = await world.queue(bash("sleep 3; echo mine > mine.txt"))
+        running = await world.until_running(development_id)
+        await repository.commit({"theirs.txt": "theirs"}, new_branch=running["branch_name"])
+        theirs = await repository.head(running["branch_name"])
+        document = await world.developments.ended(development_id)
+    assert document["status"] == "failed"
+    assert "changed by someone else" in document["error_message"]
+    assert await repository.head(running["branch_name"]) == theirs
+    assert await repository.pull_requests() == []
+
+
+@pytest.mark.parametrize(
+    ("ticket", "outcome", "words"),
+    [
+        ("[[lab:nothing]]", "no_change", "the agent changed nothing"),
+        ("[[lab:endless]]", "turn_limit", "did not finish within 4 turns"),
+        ("[[lab:big mib=3]]", "result_refused", "larger than 1 MiB"),
+        (bash("ln -s /etc/passwd link"), "result_refused", "leads out of the repository"),
+        (bash("kill -9 $(ps -o ppid= -p $PPID)"), "runner_lost", "runner"),
+    ],
+    ids=["nothing", "turns", "too big", "hostile link", "runner killed by its agent"],
+)
+async def test_a_run_that_comes_to_nothing_fails_with_the_reason_and_its_cost(
+    world: World, start_consumer: StartConsumer, ticket: str, outcome: str, words: str
+) -> None:
+    repository = await world.repository()
+    async with start_consumer(AGENT_MAX_TURNS="4", AGENT_MAX_RESULT_MB="1"):
+        document = await world.developments.ended(await world.queue(ticket))
+        assert (document["status"], document["outcome"]) == ("failed", outcome), document["error_message"]
+        assert words in document["error_message"]
+        assert document["cost_usd"] > 0
+        await world.broker.next_message(world.broker.develop_error)
+    assert await repository.pull_requests() == []
+    assert len(await repository.call("GET", "/branches")) == 1
+
+
+async def test_a_spent_budget_fails_the_run(world: World, start_consumer: StartConsumer) -> None:
+    await world.repository()
+    async with start_consumer(AGENT_MAX_COST_USD="0.05"):
+        document = await world.developments.ended(await world.queue("[[lab:endless input-tokens=20000]]"))
+    assert document["status"] == "failed"
+    assert document["outcome"] in {"cost_limit", "model_error"}
+    assert 0.05 <= document["cost_usd"] < 0.2
+
+
+async def test_a_token_that_the_forge_refuses_is_named(world: World, start_consumer: StartConsumer) -> None:
+    repository = await world.gitea.make_repository()
+    await world.developments.register(repository, token="0" * 40)
+    async with start_consumer():
+        document = await world.developments.ended(await world.queue())
+    assert document["status"] == "failed"
+    assert "git_access_token" in document["error_message"]
+    assert "0" * 40 not in document["error_message"]
+
+
+async def test_a_forge_that_the_proxy_refuses_is_named(world: World, start_consumer: StartConsumer) -> None:
+    repository = await world.repository()
+    world.proxy.refused.add(repository.gitea.url.removeprefix("https://"))
+    async with start_consumer():
+        document = await world.developments.ended(await world.queue())
+    assert document["status"] == "failed"
+    assert "allow-list" in document["error_message"]
+
+
+async def test_a_development_that_kills_its_consumers_is_given_up(world: World, start_consumer: StartConsumer) -> None:
+    await world.repository()
+    development_id = await world.developments.queue("Please write it down.")
+    await world.db["developments"].update_one({"_id": development_id}, {"$set": {"attempts": 3}})
+    await world.send(development_id)
+    async with start_consumer():
+        document = await world.developments.ended(development_id)
+    assert (document["status"], document["outcome"]) == ("failed", "attempts_used_up")
+
+
+async def test_the_ticket_is_told_once_how_it_ended(world: World, start_consumer: StartConsumer) -> None:
+    await world.repository()
+    application = lab_module("services.jira.server").build(JIRA_TOKEN)
+    headers = {"Authorization": f"Bearer {JIRA_TOKEN}"}
+    async with (
+        serve(application, port=0, host="127.0.0.1") as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/rest/api/2", headers=headers) as jira,
+    ):
+        fields = {"project": {"key": "SHOP"}, "issuetype": {"name": "Story"}, "summary": "Better"}
+        key = (await jira.post("/issue", json={"fields": fields})).json()["key"]
+        development_id = await world.developments.queue("Please write it down.")
+        await world.db["developments"].update_one({"_id": development_id}, {"$set": {"jira_issue_key": key}})
+        await world.send(development_id)
+        settings = {"JIRA_API_URL": f"http://127.0.0.1:{port}", "JIRA_API_TOKEN": JIRA_TOKEN}
+
+        async def told() -> None:
+            async with asyncio.timeout(20):
+                while (await world.developments.get(development_id)).get("notices") != {"ticket": "done"}:
+                    await asyncio.sleep(0.05)
+
+        # Jira is plain HTTP on loopback here, which the egress proxy does not carry.
+        async with start_consumer(EGRESS_PROXY_URL="", **settings):
+            document = await world.developments.ended(development_id)
+            await told()
+            # As after a crash between the comment and the note that it was made.
+            await world.db["developments"].update_one(
+                {"_id": development_id}, {"$set": {"notices": {"ticket": "pending"}}}
+            )
+            await told()
+        (comment,) = (await jira.get(f"/issue/{key}/comment")).json()["comments"]
+    assert document["pr_mr_url"] in comment["body"]
+    assert "Cost: 0.0" in comment["body"]
+    assert "Turns: " in comment["body"]
+
+
+async def test_a_missing_setting_ends_the_consumer_naming_all_of_them(start_consumer: StartConsumer) -> None:
+    async with start_consumer(AGENT_RUNNER_URLS="", LLM_GATEWAY_URL="", FIELD_ENCRYPTION_KEY="") as consumer:
+        assert await consumer.ended() == 78
+    for name in ("AGENT_RUNNER_URLS", "LLM_GATEWAY_URL", "FIELD_ENCRYPTION_KEY"):
+        assert name in consumer.log.read_text()

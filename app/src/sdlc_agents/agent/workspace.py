@@ -14,15 +14,15 @@ _NETWORK_SECONDS = 600.0
 _LIST_SECONDS = 30.0
 _ATTEMPTS = 3
 _HEADS = "refs/heads/"
-_PERMANENT = (
-    "authentication failed",
-    "could not read password",
-    "not found",
-    "denied",
-    "declined",
-    "rejected",
-    "returned error: 40",
-)
+_HINTS = {
+    "authentication failed": "the repository's git_access_token is not valid there",
+    "could not read password": "the repository's git_access_token was asked for by another host",
+    "returned error: 403": "the repository's git_access_token may not do this",
+    "not found": "the repository does not exist there, or its git_access_token may not see it",
+    "certificate": "its certificate is not trusted: add its authority to extra_trusted_ca_certificates",
+    "connect tunnel failed": "the egress proxy does not let it through: add its host to the allow-list",
+}
+_PERMANENT = ("denied", "declined", "rejected", "returned error: 40")
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,10 @@ class Workspace:
                 return await self._git.run(*arguments, seconds=seconds, credentials=self._credentials)
             except GitError as error:
                 said = error.message.casefold()
-                if attempt == _ATTEMPTS or any(word in said for word in _PERMANENT):
+                hint = next((hint for words, hint in _HINTS.items() if words in said), None)
+                if hint is not None:
+                    raise RunFailedError(f"{self._remote}: {hint} ({error.message})", outcome="forge_refused") from error
+                if attempt == _ATTEMPTS or any(words in said for words in _PERMANENT):
                     raise
         raise AssertionError("unreachable")
 
