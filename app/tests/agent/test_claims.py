@@ -43,9 +43,7 @@ async def test_a_held_development_is_nobody_elses(db: Database, developments: De
     assert await other.claim_any() is None
 
 
-async def test_a_lease_that_ran_out_is_taken_over_with_a_higher_fence(
-    db: Database, developments: Developments
-) -> None:
+async def test_a_lease_that_ran_out_is_taken_over_with_a_higher_fence(db: Database, developments: Developments) -> None:
     first = await claimed(db, developments, "a")
     await expire(db, first)
     second = await repository(db, "b").claim_any()

@@ -4,6 +4,8 @@ import asyncio
 import os
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,20 @@ from support.relay import EgressProxy
 from support.repositories import make_repository
 
 TOKEN = "a-token-that-nobody-may-see"
+
+
+def running_commands() -> Iterator[str]:
+    """The arguments of every process of this machine."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                yield (entry / "cmdline").read_text(errors="replace")
+
+
+def alive(pid: Path) -> bool:
+    """Whether the process whose id is in the file runs (a zombie does not)."""
+    stat = Path(f"/proc/{int(pid.read_text())}/stat")
+    return stat.exists() and stat.read_text().rpartition(") ")[2][0] not in "ZX"
 
 
 def ask(prompt: str) -> subprocess.CompletedProcess[str]:
@@ -55,12 +71,7 @@ async def test_a_fetch_goes_through_the_proxy_with_the_token_in_no_argument(
 
     async def watch() -> None:
         while True:
-            for entry in Path("/proc").iterdir():
-                if entry.name.isdigit():
-                    try:
-                        seen.add((entry / "cmdline").read_text(errors="replace"))
-                    except OSError:
-                        continue
+            seen.update(running_commands())
             await asyncio.sleep(0)
 
     watching = asyncio.create_task(watch())
@@ -103,8 +114,7 @@ async def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path
     git = Git(tmp_path, prefix=("sh", "-c", f"sleep 300 & echo $! > {pid}; wait"))
     with pytest.raises(GitError, match="longer than"):
         await git.run("status", seconds=1)
-    stat = Path(f"/proc/{int(pid.read_text())}/stat")
-    assert not stat.exists() or stat.read_text().rpartition(") ")[2][0] in "ZX"
+    assert not alive(pid)
 
 
 async def test_a_repositorys_own_configuration_runs_nothing(tmp_path: Path) -> None:
@@ -117,7 +127,15 @@ async def test_a_repositorys_own_configuration_runs_nothing(tmp_path: Path) -> N
         path.chmod(0o755)
     with (directory / ".git" / "config").open("a") as config:
         config.write(f"[core]\n\tfsmonitor = sh -c 'echo fsmonitor >> {trace}'\n")
-    git = Git(directory, environment={"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b.c", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b.c"})
+    git = Git(
+        directory,
+        environment={
+            "GIT_AUTHOR_NAME": "a",
+            "GIT_AUTHOR_EMAIL": "a@b.c",
+            "GIT_COMMITTER_NAME": "a",
+            "GIT_COMMITTER_EMAIL": "a@b.c",
+        },
+    )
     (directory / "x").write_text("x")
     await git.run("add", "--all")
     await git.run("commit", "--message=x")

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ from support.agents import Developments, GatewayProcess, RunnerProcesses
 from support.backends import Broker
 from support.lab import API_KEY, JIRA_TOKEN, Gitea, GiteaRepository, lab_module
 from support.relay import EgressProxy
+from support.waiting import until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -65,10 +65,17 @@ class World:
 
     async def until_running(self, development_id: str) -> dict[str, Any]:
         """The document once its agent has started."""
-        async with asyncio.timeout(30):
-            while "agent_started_at" not in (document := await self.developments.get(development_id))["timings"]:
-                await asyncio.sleep(0.05)
-        return document
+
+        async def started() -> bool:
+            return "agent_started_at" in (await self.developments.get(development_id))["timings"]
+
+        await until(started, 30)
+        return await self.developments.get(development_id)
+
+    async def waiting_messages(self) -> int:
+        """How many messages the queue holds."""
+        queue = await self.broker.channel.declare_queue(amqp.QUEUE, passive=True)
+        return int(queue.declaration_result.message_count or 0)
 
     def logs(self) -> str:
         """What the services wrote."""
@@ -85,9 +92,9 @@ async def world(
     developments: Developments,
     db: Database,
     tmp_path: Path,
-) -> AsyncIterator[World]:
+) -> World:
     await runners.start()
-    yield World(gitea, gateway, runners, broker, proxy, developments, db, tmp_path)
+    return World(gitea, gateway, runners, broker, proxy, developments, db, tmp_path)
 
 
 def bash(command: str) -> str:
@@ -169,8 +176,7 @@ async def test_a_message_that_cannot_be_worked_on_goes_to_the_error_queue_once(
         assert "cannot be worked on" in report["error"]
         known = await world.queue()  # the consumer goes on
         await world.developments.ended(known)
-    develop = await world.broker.channel.declare_queue(amqp.QUEUE, passive=True)
-    assert develop.declaration_result.message_count == 0
+    assert await world.waiting_messages() == 0
 
 
 async def test_of_two_consumers_with_the_same_message_one_works(world: World, start_consumer: StartConsumer) -> None:
@@ -180,11 +186,11 @@ async def test_of_two_consumers_with_the_same_message_one_works(world: World, st
         development_id = await world.developments.queue("Please write it down.")
         await asyncio.gather(*(world.send(development_id) for _ in range(4)))
         document = await world.developments.ended(development_id)
-        async with asyncio.timeout(10):
-            while (
-                await world.broker.channel.declare_queue(amqp.QUEUE, passive=True)
-            ).declaration_result.message_count:
-                await asyncio.sleep(0.05)
+
+        async def empty() -> bool:
+            return await world.waiting_messages() == 0
+
+        await until(empty)
     assert document["status"] == "completed", document["error_message"]
     assert document["lease"]["fence"] == 1
     assert len(await repository.pull_requests()) == 1
@@ -219,9 +225,11 @@ async def test_a_consumer_that_slept_through_its_lease_publishes_nothing(
         async with start_consumer("consumer-2"):
             document = await world.developments.ended(development_id)
             first.process.send_signal(signal.SIGCONT)
-            async with asyncio.timeout(20):
-                while "lease_lost" not in first.log.read_text():
-                    await asyncio.sleep(0.05)
+
+            async def noticed() -> bool:
+                return "lease_lost" in first.log.read_text()
+
+            await until(noticed)
     assert document["status"] == "completed", document["error_message"]
     assert document["lease"]["fence"] == 2
     assert await world.developments.get(development_id) == document
@@ -378,20 +386,18 @@ async def test_the_ticket_is_told_once_how_it_ended(world: World, start_consumer
         await world.send(development_id)
         settings = {"JIRA_API_URL": f"http://127.0.0.1:{port}", "JIRA_API_TOKEN": JIRA_TOKEN}
 
-        async def told() -> None:
-            async with asyncio.timeout(20):
-                while (await world.developments.get(development_id)).get("notices") != {"ticket": "done"}:
-                    await asyncio.sleep(0.05)
+        async def told() -> bool:
+            return (await world.developments.get(development_id)).get("notices") == {"ticket": "done"}
 
         # Jira is plain HTTP on loopback here, which the egress proxy does not carry.
         async with start_consumer(EGRESS_PROXY_URL="", **settings):
             document = await world.developments.ended(development_id)
-            await told()
+            await until(told)
             # As after a crash between the comment and the note that it was made.
             await world.db["developments"].update_one(
                 {"_id": development_id}, {"$set": {"notices": {"ticket": "pending"}}}
             )
-            await told()
+            await until(told)
         (comment,) = (await jira.get(f"/issue/{key}/comment")).json()["comments"]
     assert document["pr_mr_url"] in comment["body"]
     assert "Cost: 0.0" in comment["body"]

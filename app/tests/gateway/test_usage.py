@@ -1,5 +1,7 @@
 """Tokens are read out of an answer in whatever pieces it comes."""
 
+from itertools import pairwise
+
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +42,7 @@ def test_a_stream_is_counted_the_same_however_it_is_cut(cuts: list[int]) -> None
     stream = START + event("ping") + DELTA + END
     meter = UsageMeter(request_bytes=10, streaming=True)
     places = [0, *sorted(cuts), len(stream)]
-    for begin, end in zip(places, places[1:], strict=False):
+    for begin, end in pairwise(places):
         meter.feed(stream[begin:end])
     assert meter.tokens() == WHOLE
 

@@ -64,7 +64,8 @@ def test_processes_that_fork_as_fast_as_they_can_are_killed(tmp_path: Path) -> N
     run(
         """
         FORKER = '''
-import os, time
+import os, resource, time
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 open("up", "w").close()
 end = time.time() + 60
 while time.time() < end:
@@ -76,8 +77,7 @@ while time.time() < end:
         time.sleep(0.002)
 '''
         async def main():
-            subprocess.Popen([sys.executable, "-c", "import resource; resource.setrlimit(resource.RLIMIT_CPU, (20, 20));"
-                              + FORKER], stderr=subprocess.DEVNULL)
+            subprocess.Popen([sys.executable, "-c", FORKER], stderr=subprocess.DEVNULL)
             await wait_for(Path("up"))
             while len(descendants()) < 20:
                 await asyncio.sleep(0)

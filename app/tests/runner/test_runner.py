@@ -13,6 +13,7 @@ import pytest
 from sdlc_agents.mongo import Database
 from support.agents import GatewayProcess, RunnerProcesses, open_job
 from support.repositories import bundle, commit, git, make_repository
+from support.waiting import until
 
 BRANCH = "feature/SHOP-1"
 
@@ -136,10 +137,12 @@ async def test_a_runner_takes_one_job_and_starts_afresh(
     (tmp_path / f"job-{client.url.rpartition(':')[2]}" / "left-behind").write_text("x")
     assert await client.discard() == 204
     assert await first.ended() == 0
-    async with asyncio.timeout(30):
-        while (second := runners.current[client.url]) is first:
-            await asyncio.sleep(0.05)
-    assert second.pid != first.pid
+
+    async def restarted() -> bool:
+        return runners.current[client.url] is not first
+
+    await until(restarted, 30)
+    assert runners.current[client.url].pid != first.pid
     state = await client.http.get(f"{client.url}/v1/jobs")
     assert state.json() == {"state": "idle"}
     left = {path.name for path in (tmp_path / f"job-{client.url.rpartition(':')[2]}").iterdir()}
@@ -250,6 +253,19 @@ async def test_the_agents_environment_holds_nothing_but_its_own_job(client: Clie
     for name in ("MONGO_URL", "RABBITMQ_URL", "ANTHROPIC_API_KEY", "METRICS_PORT", "JOB_DIR", "AGENT_RUNNER_PORT"):
         assert f"{name}=" not in shown
     assert client.job["job_token"] not in runners.current[client.url].log.read_text()
+
+
+async def test_tools_in_the_sandbox_are_told_of_the_proxy_and_the_authorities_but_the_gateway_is_reached_directly(
+    client: Client, runners: RunnerProcesses, tmp_path: Path
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_text("")
+    client.url = await runners.start({"EGRESS_PROXY_URL": "http://127.0.0.1:9", "EXTRA_CA_FILE": str(ca_file)})
+    await client.run(prompt=bash("env"))
+    assert client.events[-1]["type"] == "finished", client.events[-1]
+    shown = "\n".join(event["content"] for event in client.events if event["type"] == "tool")
+    for line in ("https_proxy=http://127.0.0.1:9", "HTTPS_PROXY=http://127.0.0.1:9", f"SSL_CERT_FILE={ca_file}"):
+        assert line in shown
 
 
 async def test_a_shallow_start_is_enough(client: Client, repository: Path, tmp_path: Path) -> None:

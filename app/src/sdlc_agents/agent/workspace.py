@@ -152,7 +152,9 @@ class Workspace:
                 said = error.message.casefold()
                 hint = next((hint for words, hint in _HINTS.items() if words in said), None)
                 if hint is not None:
-                    raise RunFailedError(f"{self._remote}: {hint} ({error.message})", outcome="forge_refused") from error
+                    raise RunFailedError(
+                        f"{self._remote}: {hint} ({error.message})", outcome="forge_refused"
+                    ) from error
                 if attempt == _ATTEMPTS or any(words in said for words in _PERMANENT):
                     raise
         raise AssertionError("unreachable")

@@ -8,6 +8,7 @@ https://docs.claude.com/en/api/agent-sdk/python
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
@@ -44,6 +45,14 @@ from sdlc_agents.runner.workspace import JobDirectory, identity
 _API_RETRIES = 6
 _LINE_BYTES = 64 * 1024 * 1024
 _STDERR_LINES = 20
+_CA_VARIABLES = (
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _RULES = """\
@@ -56,6 +65,24 @@ checks it. Stay on the branch that is checked out; do not push, there is no remo
 description of the pull request: say what changed, why, and how it was checked."""
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Outside:
+    """How tools in the sandbox reach the world, where they may at all: a proxy, and the authorities to trust."""
+
+    proxy: str | None = None
+    ca_file: Path | None = None
+
+    def environment(self, direct: str) -> dict[str, str]:
+        """The variables that common tools read; hosts in `direct` are reached without the proxy."""
+        values: dict[str, str] = {}
+        if self.proxy is not None:
+            values = {"HTTP_PROXY": self.proxy, "HTTPS_PROXY": self.proxy, "NO_PROXY": direct}
+            values |= {name.lower(): value for name, value in values.items()}
+        if self.ca_file is not None:
+            values |= dict.fromkeys(_CA_VARIABLES, str(self.ca_file))
+        return values
 
 
 @dataclass
@@ -84,7 +111,7 @@ class ClaudeRun:
 
     job: JobRequest
     directory: JobDirectory
-    proxy: str | None
+    outside: Outside
     outcome: Outcome = field(default_factory=Outcome)
     _stderr: list[str] = field(default_factory=list)
     _ended: bool = False
@@ -145,13 +172,9 @@ class ClaudeRun:
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_CONFIG_NOSYSTEM": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "NO_PROXY": f"localhost,127.0.0.1,{gateway}",
             **identity(self.job),
         }
-        if self.proxy is not None:
-            for name in ("HTTP_PROXY", "HTTPS_PROXY"):
-                environment |= {name: self.proxy, name.lower(): self.proxy}
-        return environment | {"no_proxy": environment["NO_PROXY"]}
+        return environment | self.outside.environment(f"localhost,127.0.0.1,{gateway}")
 
     def _keep_stderr(self, line: str) -> None:
         self._stderr[:] = [*self._stderr[1 - _STDERR_LINES :], line[:500]]

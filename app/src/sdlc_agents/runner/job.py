@@ -10,7 +10,7 @@ import structlog
 from sdlc_agents.agent.git import GitError
 from sdlc_agents.clock import now
 from sdlc_agents.errors import ConflictError, NotFoundError
-from sdlc_agents.runner.claude import ClaudeRun
+from sdlc_agents.runner.claude import ClaudeRun, Outside
 from sdlc_agents.runner.metrics import RunnerMetrics
 from sdlc_agents.runner.processes import kill_descendants
 from sdlc_agents.runner.protocol import (
@@ -34,13 +34,13 @@ class JobSlot:
     """Holds the job. `done` is set when the process has nothing left to do and should end."""
 
     def __init__(
-        self, directory: JobDirectory, metrics: RunnerMetrics, *, proxy: str | None, collect_seconds: float
+        self, directory: JobDirectory, metrics: RunnerMetrics, *, outside: Outside, collect_seconds: float
     ) -> None:
         self.directory = directory
         self.done = asyncio.Event()
         self.state: State = "idle"
         self._metrics = metrics
-        self._proxy = proxy
+        self._outside = outside
         self._collect_seconds = collect_seconds
         self._job: JobRequest | None = None
         self._result: Path | None = None
@@ -107,7 +107,7 @@ class JobSlot:
 
     async def _run(self, job: JobRequest, queue: asyncio.Queue[bytes | None]) -> None:
         timer = asyncio.get_running_loop().call_later(job.timeout_seconds, self.stop, "time_limit")
-        run = ClaudeRun(job, self.directory, self._proxy)
+        run = ClaudeRun(job, self.directory, self._outside)
         workspace = Workspace(self.directory, job)
         end: Finished | Failed
         try:

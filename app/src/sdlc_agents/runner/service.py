@@ -18,6 +18,7 @@ from sdlc_agents.errors import UnavailableError
 from sdlc_agents.health import health_server
 from sdlc_agents.logs import configure_logging
 from sdlc_agents.metrics import new_registry
+from sdlc_agents.runner.claude import Outside
 from sdlc_agents.runner.endpoints import KnownClients, router
 from sdlc_agents.runner.job import JobSlot
 from sdlc_agents.runner.metrics import RunnerMetrics
@@ -52,7 +53,7 @@ async def serve_one_job(settings: RunnerSettings, stop: asyncio.Event) -> None:
     slot = JobSlot(
         directory,
         RunnerMetrics(registry),
-        proxy=settings.egress_proxy_url,
+        outside=Outside(settings.egress_proxy_url, settings.extra_ca_file),
         collect_seconds=settings.collect_seconds,
     )
     app = FastAPI(title="agent-runner", openapi_url=None)
