@@ -154,4 +154,4 @@ def test_what_a_program_leaves_behind_is_scraped(host: Any, left_behind: str, ev
 
 
 def test_samples_are_kept_as_long_as_the_size_of_the_appliance_says(host: Any) -> None:
-    assert ask(host, "/status/runtimeinfo")["storageRetention"] == "15d or 7GiB462MiB"
+    assert ask(host, "/status/runtimeinfo")["storageRetention"] == "15d or 8GiB"
