@@ -60,7 +60,7 @@ def start_consumer(
         "EGRESS_PROXY_URL": proxy.url,
         "EXTRA_CA_FILE": str(authority_file),
         "WORKSPACE_DIR": str(tmp_path / "workspace"),
-        "LEASE_SECONDS": "3",
+        "LEASE_SECONDS": "6",
         "SWEEP_SECONDS": "0.5",
         "AGENT_TIMEOUT_SECONDS": "60",
         "RUNNER_WAIT_SECONDS": "20",

@@ -243,7 +243,7 @@ class Developments:
         assert found is not None
         return found
 
-    async def ended(self, development_id: str, seconds: float = 40.0) -> dict[str, Any]:
+    async def ended(self, development_id: str, seconds: float = 75.0) -> dict[str, Any]:
         """The document once the development ended."""
         return await self.until(development_id, {"completed", "failed", "cancelled"}, seconds)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
-_READY_SECONDS = 30.0
+_READY_SECONDS = 60.0
 # Queue and exchange names of a test's own, as the `broker` fixture makes them.
 _LAUNCH = """
 import os, sys

@@ -59,24 +59,38 @@ class Intake:
         Raises `UnavailableError` while the database is away. A broker that is away leaves what is queued in the
         database, which is looked at as well.
         """
+        # Before anything else, so that readiness tells the truth during a run that no message brought.
+        connected = await self._connected()
         claim = await self._developments.claim_any()
         if claim is not None:
             self._metrics.taken_over.inc()
             log.info("development_taken_without_message", development_id=claim.development_id)
             return claim
-        try:
-            return await self._from_queue()
-        except _FAILURES as error:
-            log.warning("broker_lost", error=repr(error))
-        except asyncio.CancelledError:
-            # aiormq cancels what waits on a connection that breaks; only a cancelled task is to end.
-            if _cancelled():
-                raise
-            log.warning("broker_lost", error="cancelled")
-        await self.close()
+        if connected:
+            try:
+                return await self._from_queue()
+            except _FAILURES as error:
+                await self._lost(error)
+            except asyncio.CancelledError as error:
+                # aiormq cancels what waits on a connection that breaks; only a cancelled task is to end.
+                if _cancelled():
+                    raise
+                await self._lost(error)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), _RECONNECT_SECONDS)
         return None
+
+    async def _connected(self) -> bool:
+        try:
+            await self._open()
+        except _FAILURES as error:
+            await self._lost(error)
+            return False
+        return True
+
+    async def _lost(self, error: BaseException) -> None:
+        log.warning("broker_lost", error=repr(error))
+        await self.close()
 
     async def check(self) -> None:
         """Raise `UnavailableError` unless the broker answers: what `/ready` asks."""

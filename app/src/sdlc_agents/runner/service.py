@@ -5,6 +5,7 @@ SIGSTOP sent to it from inside, and its end is the end of everything the job sta
 """
 
 import asyncio
+import logging
 import os
 import tempfile
 import time
@@ -38,6 +39,8 @@ def run() -> None:
     """Serve until the job is done or SIGTERM comes."""
     settings = load_settings(RunnerSettings)
     configure_logging(settings, "agent-runner")
+    # What goes wrong in a run is an event of it; a killed CLI is no error of the runner's.
+    logging.getLogger("claude_agent_sdk").setLevel(logging.CRITICAL)
     _forget_environment(settings.job_dir)
     hold_descendants()
     run_until_stopped(lambda stop: serve_one_job(settings, stop))
