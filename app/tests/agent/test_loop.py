@@ -19,6 +19,7 @@ from sdlc_agents.serving import serve
 from support.agents import Developments, GatewayProcess, RunnerProcesses
 from support.backends import Broker
 from support.lab import API_KEY, JIRA_TOKEN, Gitea, GiteaRepository, lab_module
+from support.proxy import CuttableProxy
 from support.relay import EgressProxy
 from support.waiting import until
 
@@ -369,6 +370,45 @@ async def test_a_development_that_kills_its_consumers_is_given_up(world: World, 
     async with start_consumer():
         document = await world.developments.ended(development_id)
     assert (document["status"], document["outcome"]) == ("failed", "attempts_used_up")
+
+
+async def test_without_a_broker_the_work_goes_on_and_with_it_again_the_messages(
+    world: World, start_consumer: StartConsumer, rabbitmq_proxy: CuttableProxy
+) -> None:
+    await world.repository()
+    async with start_consumer(RABBITMQ_URL=rabbitmq_proxy.url) as consumer:
+        await rabbitmq_proxy.cut()
+        late = await world.developments.queue("[[lab:nothing]]", age=timedelta(minutes=5))
+        assert (await world.developments.ended(late))["outcome"] == "no_change"
+        async with httpx.AsyncClient(trust_env=False) as client:
+            ready = await client.get(f"{consumer.metrics_url}/ready")
+        assert ready.status_code == 503
+        assert "rabbitmq" in ready.json()["error"]
+        await rabbitmq_proxy.mend()
+        # What could not be said while the broker was away is said now.
+        report = orjson.loads((await world.broker.next_message(world.broker.develop_error, 30)).body)
+        assert report["original_message"]["development_id"] == late
+        await world.developments.ended(await world.queue("[[lab:nothing]]", number=2))
+
+
+async def test_a_short_outage_of_the_database_does_not_cost_the_run(
+    world: World, start_consumer: StartConsumer, mongo_proxy: CuttableProxy
+) -> None:
+    repository = await world.repository()
+    async with start_consumer(MONGO_URL=mongo_proxy.url, LEASE_SECONDS="60") as consumer:
+        development_id = await world.queue(bash("sleep 2; echo done > done.txt"))
+        await world.until_running(development_id)
+        await mongo_proxy.cut()
+
+        async def agent_finished() -> bool:
+            return "agent_finished" in consumer.log.read_text()
+
+        await until(agent_finished, 30)
+        await mongo_proxy.mend()
+        document = await world.developments.ended(development_id)
+    assert document["status"] == "completed", document["error_message"]
+    assert document["lease"]["fence"] == 1
+    assert len(await repository.pull_requests()) == 1
 
 
 async def test_the_ticket_is_told_once_how_it_ended(world: World, start_consumer: StartConsumer) -> None:

@@ -29,7 +29,7 @@ from sdlc_agents.agent.repository import (
 )
 from sdlc_agents.agent.runners import RunnerLostError, Runners, RunningJob
 from sdlc_agents.agent.settings import ConsumerSettings
-from sdlc_agents.agent.transcript import Transcript
+from sdlc_agents.agent.transcript import Run, Transcript, keep_transcript
 from sdlc_agents.agent.workspace import Checkout, Transport, Workspace
 from sdlc_agents.clock import now
 from sdlc_agents.encryption import FieldCipher
@@ -187,19 +187,18 @@ class Execution:
         )
         await self._note(prompt=prompt)
         redact = Redactor([job.job_token])
-        transcript = Transcript(
-            tools.transcripts, claim.development_id, job.job_id, claim.fence, lambda text: redact(self._redact(text))
-        )
         structlog.contextvars.bind_contextvars(job_id=job.job_id)
-        async with tools.runners.start(job, workspace.outgoing, wait_seconds=settings.runner_wait_seconds) as running:
+        run = Run(claim.development_id, job.job_id, claim.fence)
+        async with (
+            keep_transcript(tools.transcripts, run, lambda text: redact(self._redact(text))) as transcript,
+            tools.runners.start(job, workspace.outgoing, wait_seconds=settings.runner_wait_seconds) as running,
+        ):
             try:
                 # The runner keeps the limit itself; this is for one that does not.
                 async with asyncio.timeout(settings.agent_timeout_seconds + _RUNNER_GRACE_SECONDS):
                     finished = await self._follow(running, transcript)
             except TimeoutError as error:
                 raise RunnerLostError("the agent runner did not keep the time limit") from error
-            finally:
-                await transcript.flush()
             limit = settings.agent_max_result_mb * _MEGABYTE
             if not finished.changed or not await running.collect(workspace.incoming, limit=limit):
                 raise RunFailedError(
@@ -209,7 +208,7 @@ class Execution:
 
     async def _follow(self, running: RunningJob, transcript: Transcript) -> Finished:
         async for event in running.events():
-            await transcript.add(event)
+            transcript.add(event)
             if isinstance(event, Started):
                 await self._started()
             elif isinstance(event, Failed):

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome
 from sdlc_agents.clock import now
@@ -23,6 +23,7 @@ from sdlc_agents.runner.protocol import Usage
 _EXPIRED: Document = {"$expr": {"$lt": ["$lease.expires_at", "$$NOW"]}}
 _NOTICES = ("error_queue", "ticket")
 _NOTICE_DAYS = 1
+_DUPLICATE_KEY = 11000
 
 
 def _milliseconds(seconds: float) -> int:
@@ -210,9 +211,13 @@ class TranscriptRepository:
         self._events = db["agent_events"]
 
     async def add(self, documents: Sequence[Document]) -> None:
-        """Keep some events."""
-        with translate_errors():
-            await self._events.insert_many([dict(document) for document in documents], ordered=True)
+        """Keep some events, unless they are there already."""
+        try:
+            with translate_errors():
+                await self._events.insert_many([dict(document) for document in documents], ordered=False)
+        except BulkWriteError as error:
+            if any(problem["code"] != _DUPLICATE_KEY for problem in (error.details or {}).get("writeErrors", ())):
+                raise
 
 
 def _to_claim(document: Document) -> Claim:

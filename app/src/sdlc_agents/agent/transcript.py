@@ -1,10 +1,12 @@
-"""Keeping a run's events: in batches, bounded, without secrets."""
+"""Keeping a run's events: in batches, bounded, without secrets, and beside the run rather than in its way."""
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 import structlog
+from bson import ObjectId
 
 from sdlc_agents.agent.repository import TranscriptRepository
 from sdlc_agents.errors import UnavailableError
@@ -13,50 +15,36 @@ from sdlc_agents.runner.protocol import Event, Message, to_line
 
 MAX_EVENTS = 5000
 MAX_BYTES = 32 * 1024 * 1024
-_BATCH = 50
-_SECONDS = 0.5
+_BATCH = 200
+_SECONDS = 0.25
+_LAST_SECONDS = 15.0
 
 log = structlog.get_logger()
 
 
-class Transcript:
-    """The events of one run. `add` takes them as they come, `flush` stores what is left."""
+@dataclass(frozen=True)
+class Run:
+    """Whose events they are."""
 
-    def __init__(
-        self,
-        repository: TranscriptRepository,
-        development_id: str,
-        job_id: str,
-        fence: int,
-        redact: Callable[[str], str],
-    ) -> None:
+    development_id: str
+    job_id: str
+    fence: int
+
+
+class Transcript:
+    """The events of one run. `add` takes them as they come; what waits is stored by the task of `keep_transcript`."""
+
+    def __init__(self, repository: TranscriptRepository, run: Run, redact: Callable[[str], str]) -> None:
         self._repository = repository
-        self._about = {"development_id": development_id, "job_id": job_id, "attempt_fence": fence}
+        self._about = {"development_id": run.development_id, "job_id": run.job_id, "attempt_fence": run.fence}
         self._redact = redact
         self._waiting: list[Document] = []
-        self._since = time.monotonic()
         self._count = 0
         self._bytes = 0
         self._full = False
 
-    async def add(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
         """Keep one event; past the bounds, events are dropped and one of them says so."""
-        self._append(event)
-        if len(self._waiting) >= _BATCH or time.monotonic() - self._since > _SECONDS:
-            await self.flush()
-
-    async def flush(self) -> None:
-        """Store what is waiting. A database that is away costs events, never the run."""
-        waiting, self._waiting = self._waiting, []
-        self._since = time.monotonic()
-        if not waiting:
-            return
-        try:
-            await asyncio.shield(self._repository.add(waiting))
-        except UnavailableError as error:
-            log.warning("events_lost", count=len(waiting), error=error.message)
-
-    def _append(self, event: Event) -> None:
         if self._full:
             return
         self._bytes += len(to_line(event))
@@ -67,5 +55,43 @@ class Transcript:
         for name in ("text", "content", "message"):
             if isinstance(document.get(name), str):
                 document[name] = self._redact(document[name])
-        self._waiting.append({**self._about, "seq": self._count, **document})
+        # With an id from here, storing it a second time after a lost answer changes nothing.
+        self._waiting.append({"_id": ObjectId(), **self._about, "seq": self._count, **document})
         self._count += 1
+
+    async def store_for_ever(self) -> None:
+        """Store what waits, again and again; what an outage of the database holds up goes on waiting."""
+        while True:
+            await asyncio.sleep(_SECONDS)
+            with suppress(UnavailableError):
+                await self.store()
+
+    async def store(self) -> None:
+        """Store what waits. Raises `UnavailableError`, and keeps the rest."""
+        while self._waiting:
+            batch = self._waiting[:_BATCH]
+            await self._repository.add(batch)
+            del self._waiting[: len(batch)]
+
+
+@asynccontextmanager
+async def keep_transcript(
+    repository: TranscriptRepository, run: Run, redact: Callable[[str], str]
+) -> AsyncIterator[Transcript]:
+    """A transcript that is stored while the block runs, and to its end when it is left.
+
+    A database that stays away costs the last events, never the run.
+    """
+    transcript = Transcript(repository, run, redact)
+    storing = asyncio.create_task(transcript.store_for_ever(), name="transcript")
+    try:
+        yield transcript
+    finally:
+        storing.cancel()
+        with suppress(asyncio.CancelledError):
+            await storing
+        try:
+            async with asyncio.timeout(_LAST_SECONDS):
+                await transcript.store()
+        except (UnavailableError, TimeoutError):
+            log.warning("events_lost")
