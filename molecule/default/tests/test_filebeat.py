@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from lab.services.https import call
+from lab.services.jira import payload
 
+EDGE = "webhook.appliance.lab"
 Event = Mapping[str, Any]
 Search = Callable[[str], list[Event]]
 Eventually = Callable[..., Any]
@@ -36,22 +38,49 @@ def search(lab: Any, secrets: Mapping[str, str]) -> Search:
     return find
 
 
+def dataset(events: list[Event], name: str) -> list[Event]:
+    """Those of one kind of log."""
+    return [event for event in events if event["event"]["dataset"] == name]
+
+
+@pytest.fixture
+def ticket(lab: Any, secrets: Mapping[str, str], marker: str, eventually: Eventually) -> str:
+    """The request id of a ticket that Jira has sent through the edge."""
+    body = payload.encode(payload.moved(payload.issue(payload.Ticket("LOGS-1", marker))))
+    headers = payload.headers(body, secrets["secret_jira_webhook_secret"])
+
+    def send() -> str:
+        answer = call(
+            "POST",
+            f"https://{EDGE}/webhook",
+            ca=lab.appliance_ca,
+            address=lab.address,
+            headers=headers,
+            body=body,
+        )
+        return answer.headers["x-request-id"] if answer.status == 200 else ""
+
+    return str(eventually(send))
+
+
 def test_a_line_of_a_service_arrives_decoded_and_with_its_container(
-    host: Any, search: Search, marker: str, eventually: Eventually
+    search: Search, ticket: str, eventually: Eventually
 ) -> None:
-    host.check_output(
-        "curl --silent --output /dev/null --request POST --header 'Content-Type: application/json' "
-        f"--header 'X-Request-ID: {marker}' --data '{{}}' http://127.0.0.1:8080/webhook"
-    )
+    event = eventually(lambda: dataset(search(ticket), "sdlc.services"), timeout=60)[0]
 
-    event = eventually(lambda: search(marker), timeout=60)[0]
-
-    assert event["app"]["request_id"] == marker
+    assert event["app"]["event"] == "delivery_accepted"
+    assert event["app"]["request_id"] == ticket
     assert event["app"]["service"] == "jira-webhook-api"
     assert event["container"]["name"] == "jira-webhook-api"
-    assert event["event"]["dataset"] == "sdlc.services"
     today = datetime.datetime.fromisoformat(event["@timestamp"]).astimezone(datetime.UTC)
     assert event["_index"] == f"sdlc-agent-{today:%Y.%m.%d}"
+
+
+def test_a_request_at_the_edge_arrives_decoded(search: Search, ticket: str, eventually: Eventually) -> None:
+    event = eventually(lambda: dataset(search(ticket), "nginx.access"), timeout=60)[0]
+
+    assert event["app"]["request_id"] == ticket
+    assert event["app"]["path"] == "/webhook"
 
 
 def test_a_line_of_syslog_arrives(host: Any, search: Search, marker: str, eventually: Eventually) -> None:
@@ -71,19 +100,9 @@ def test_a_log_in_arrives(host: Any, search: Search, marker: str, eventually: Ev
     assert {event["event"]["dataset"] for event in events} >= {"system.auth"}
 
 
-def test_a_request_at_the_edge_arrives_decoded(host: Any, search: Search, marker: str, eventually: Eventually) -> None:
-    host.check_output(f"curl --silent --insecure --output /dev/null https://127.0.0.1/{marker}")
-
-    found = eventually(
-        lambda: [event for event in search(marker) if event["event"]["dataset"] == "nginx.access"], timeout=60
-    )
-
-    assert found[0]["app"]["path"] == f"/{marker}"
-
-
-@pytest.mark.parametrize("dataset", ["mongodb.log", "rabbitmq.log"])
-def test_the_database_and_the_broker_are_heard(search: Search, dataset: str, eventually: Eventually) -> None:
-    found = eventually(lambda: [event for event in search(dataset) if event["event"]["dataset"] == dataset], timeout=60)
+@pytest.mark.parametrize("kind", ["mongodb.log", "rabbitmq.log"])
+def test_the_database_and_the_broker_are_heard(search: Search, kind: str, eventually: Eventually) -> None:
+    found = eventually(lambda: dataset(search(kind), kind), timeout=60)
 
     assert all("app" in event for event in found)
 

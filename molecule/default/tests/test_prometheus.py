@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from lab.services.https import call
 
 PROMETHEUS = "http://127.0.0.1:9091/api/v1"
 PKI = "/etc/sdlc-agents/pki"
@@ -65,9 +64,10 @@ def test_every_target_of_the_inventory_is_up_and_there_is_no_other(
     assert set(targets()) == expected
 
 
-def test_the_scrape_port_refuses_a_client_without_a_certificate(lab: Any) -> None:
-    with pytest.raises(OSError, match=r"certificate required|reset|EOF"):
-        call("GET", "https://localhost:9999/", ca=lab.appliance_ca, address=lab.address, timeout=5)
+def test_the_scrape_port_refuses_a_client_without_a_certificate(host: Any, lab: Any) -> None:
+    refused = host.run(f"curl --silent --show-error --cacert {PKI}/ca.crt https://{lab.name}:9999/")
+    assert refused.rc != 0
+    assert "certificate required" in refused.stderr
 
 
 @pytest.mark.parametrize("name", ["exporters", "nginx", "configuration-api"])
@@ -128,8 +128,8 @@ def test_nginx_is_seen(host: Any, eventually: Eventually) -> None:
 
 
 def test_requests_of_the_services_are_counted_by_route(host: Any, eventually: Eventually) -> None:
-    host.check_output("curl --silent http://127.0.0.1:8081/api/projects")
-    refused = 'http_requests_total{job="configuration-api",endpoint="/api/projects",status="401"}'
+    host.check_output("curl --silent --request POST --data '{}' http://127.0.0.1:8080/webhook")
+    refused = 'http_requests_total{job="jira-webhook-api",method="POST",endpoint="/webhook",status="401"}'
     eventually(lambda: [value >= 1 for _, value in query(host, refused)] == [True], timeout=60)
 
 
