@@ -108,7 +108,7 @@ def _next(appliance: Appliance, *, keep: bool) -> None:
     if keep:
         print(f"  the host              {_login(appliance)}")
         print(f"  run site.yml again    .venv/bin/ansible-playbook -i {appliance.inventory} site.yml")
-        print("  what it did           ssh … docker logs sdlc-agents-developer-agent-consumer-1-1")
+        print("  what it did           ssh … docker logs developer-agent-consumer-1")
         print("  Prometheus            ssh -L 9091:127.0.0.1:9091 … then http://127.0.0.1:9091/targets")
         print("  remove it             make lab-down")
     else:

@@ -131,7 +131,7 @@ class Appliance:
         raise LabError(
             f"{issue_key} is still {last} after {timeout:.0f} s",
             f"look at the consumer: {' '.join(hosts.ssh_command(self.host.address))} "
-            "docker logs sdlc-agents-developer-agent-consumer-1-1",
+            "docker logs developer-agent-consumer-1",
         )
 
     def last_log_lines(self) -> str:
