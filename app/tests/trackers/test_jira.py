@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from sdlc_agents.trackers.jira import Jira, TrackerError
+from sdlc_agents.trackers.jira import CommentRefusedError, Jira, TrackerError
 from support.lab import JIRA_TOKEN
 from support.processes import free_port
 
@@ -48,11 +48,12 @@ async def test_a_wrong_token_is_named(http: httpx.AsyncClient, jira_url: str) ->
     with pytest.raises(TrackerError, match="JIRA_API_TOKEN is not valid") as caught:
         await jira.comment_once("SHOP-1", "x", marker="x")
     assert "wrong-token" not in caught.value.message
+    assert not isinstance(caught.value, CommentRefusedError), "an operator can mend this"
 
 
 async def test_an_unknown_ticket_is_an_error(http: httpx.AsyncClient, jira_url: str) -> None:
     jira = Jira(jira_url, SecretStr(JIRA_TOKEN), None, http)
-    with pytest.raises(TrackerError, match="404"):
+    with pytest.raises(CommentRefusedError, match="404"):
         await jira.comment_once("SHOP-99", "x", marker="x")
 
 

@@ -19,7 +19,7 @@ from sdlc_agents.agent.repository import DevelopmentRepository
 from sdlc_agents.clock import now
 from sdlc_agents.errors import ServiceError, UnavailableError
 from sdlc_agents.mongo import Document
-from sdlc_agents.trackers.jira import Jira
+from sdlc_agents.trackers.jira import CommentRefusedError, Jira
 
 _CONFIRM_SECONDS = 10.0
 _FAILURES = (AMQPError, AMQPException, OSError, TimeoutError, RuntimeError)
@@ -66,10 +66,14 @@ class Notices:
                     await self._to_error_queue(document)
                 elif self._jira is not None:
                     await self._to_ticket(self._jira, document)
+            except CommentRefusedError as error:
+                log.warning("notice_refused", notice=notice, development_id=document["_id"], error=error.message)
+                await self._developments.noticed(document["_id"], notice, "refused")
             except ServiceError as error:
                 log.warning("notice_failed", notice=notice, development_id=document["_id"], error=error.message)
+                await self._developments.notice_later(document["_id"])
             else:
-                await self._developments.noticed(document["_id"], notice)
+                await self._developments.noticed(document["_id"], notice, "done")
 
     async def _to_error_queue(self, document: Document) -> None:
         original = {name: document.get(name) for name in _MESSAGE_FIELDS} | {"development_id": document["_id"]}

@@ -23,6 +23,7 @@ from sdlc_agents.runner.protocol import Usage
 _EXPIRED: Document = {"$expr": {"$lt": ["$lease.expires_at", "$$NOW"]}}
 _NOTICES = ("error_queue", "ticket")
 _NOTICE_DAYS = 1
+_NOTICE_SECONDS = 30
 _DUPLICATE_KEY = 11000
 
 
@@ -98,8 +99,12 @@ class DevelopmentRepository:
 
     async def pending_notices(self) -> list[tuple[str, Document]]:
         """Developments that ended lately and of which somebody is still to be told: (notice, document)."""
-        recent = {"completed_at": {"$gt": now() - timedelta(days=_NOTICE_DAYS)}}
-        query = {"status": {"$in": ["completed", "failed"]}, **recent}
+        moment = now()
+        query: Document = {
+            "status": {"$in": ["completed", "failed"]},
+            "completed_at": {"$gt": moment - timedelta(days=_NOTICE_DAYS)},
+            "notice_after": {"$not": {"$gt": moment}},
+        }
         either: list[Document] = [{f"notices.{name}": "pending"} for name in _NOTICES]
         with translate_errors():
             found = await self._developments.find({**query, "$or": either}).sort("_id", 1).limit(20).to_list()
@@ -107,10 +112,16 @@ class DevelopmentRepository:
             (name, document) for document in found for name in _NOTICES if document["notices"].get(name) == "pending"
         ]
 
-    async def noticed(self, development_id: str, notice: str) -> None:
-        """Note that somebody was told."""
+    async def noticed(self, development_id: str, notice: str, result: str) -> None:
+        """Note that somebody was told (`done`), or does not want to be (`refused`)."""
         with translate_errors():
-            await self._developments.update_one({"_id": development_id}, {"$set": {f"notices.{notice}": "done"}})
+            await self._developments.update_one({"_id": development_id}, {"$set": {f"notices.{notice}": result}})
+
+    async def notice_later(self, development_id: str) -> None:
+        """Leave what is pending for a while, so that it stands in nobody's way."""
+        later = now() + timedelta(seconds=_NOTICE_SECONDS)
+        with translate_errors():
+            await self._developments.update_one({"_id": development_id}, {"$set": {"notice_after": later}})
 
     async def _claim(self, query: Document) -> Claim | None:
         taken: Document = {

@@ -56,6 +56,7 @@ class Worker:
                 log.warning("lease_lost", error=error.message)
             finally:
                 await _cancel(running, keeping, stopping)
+                structlog.contextvars.clear_contextvars()
 
     async def _run(self, execution: Execution, claim: Claim) -> None:
         try:

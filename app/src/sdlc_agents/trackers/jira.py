@@ -16,13 +16,20 @@ from sdlc_agents.errors import ServiceError
 _SECONDS = 15.0
 _COMMENT_CHARACTERS = 30_000
 _COMMENTS_READ = 100
+_FINAL = {400, 404, 405, 410, 413, 422}
 
 
 class TrackerError(ServiceError):
-    """Jira did not take a comment; the message says why."""
+    """Jira did not take a comment; the message says why. Trying again later may help."""
 
     status = 502
     code = "tracker_failed"
+
+
+class CommentRefusedError(TrackerError):
+    """Jira will not take this comment, however often it is sent: the ticket is gone, say."""
+
+    code = "comment_refused"
 
 
 class Jira:
@@ -67,7 +74,8 @@ class Jira:
             403: "JIRA_API_TOKEN may not comment on this ticket",
             404: "the ticket does not exist there, or JIRA_API_TOKEN may not see it",
         }
-        raise TrackerError(
+        kind = CommentRefusedError if response.status_code in _FINAL else TrackerError
+        raise kind(
             f"{self._url} answered {response.status_code} to {method} {path}"
             + (f": {hint}" if (hint := hints.get(response.status_code)) else "")
         )
