@@ -123,7 +123,7 @@ def test_a_stopped_service_is_reported_by_every_channel_and_so_is_its_return(
 
     def told(kind: str) -> Any:
         answer = call("GET", f"https://alerts.lab/_lab/{kind}", ca=ca, address=lab.services)
-        return answer.json()[kind.partition("?")[0]]  # type: ignore[index, call-overload]
+        return answer.json()[kind.partition("?")[0]]
 
     def down(status: str) -> list[dict[str, Any]]:
         labels = {"job": "configuration-api", "severity": "critical"}
