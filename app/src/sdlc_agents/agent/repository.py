@@ -23,7 +23,7 @@ from sdlc_agents.runner.protocol import Usage
 _EXPIRED: Document = {"$expr": {"$lt": ["$lease.expires_at", "$$NOW"]}}
 _NOTICES = ("error_queue", "ticket")
 _NOTICE_DAYS = 1
-_NOTICE_SECONDS = 30
+_NOTICE_SECONDS = 15
 _DUPLICATE_KEY = 11000
 
 
