@@ -158,3 +158,13 @@ def test_a_service_that_dies_comes_back(host: Any, eventually: Any) -> None:
         return int(count) > int(before) and health == "healthy"
 
     eventually(healthy_again, timeout=60)
+
+
+def test_what_runs_in_a_runner_cannot_end_it(host: Any) -> None:
+    asked = "docker inspect --format '{{.State.StartedAt}} {{.State.Status}}' agent-runner-2"
+    before = host.check_output(asked)
+    # Process 1 is the runner, which the kernel shields from signals of its own container.
+    host.check_output("docker exec agent-runner-2 sh -c 'kill -KILL 1; kill -STOP 1'")
+    answered = "docker exec agent-runner-2 sdlc-agents healthcheck"
+    assert host.run(answered).rc == 0
+    assert host.check_output(asked) == before
