@@ -70,17 +70,24 @@ def mtu() -> int:
 
 @cache
 def apt_mirror() -> AptMirror:
-    """The Debian mirror that this machine's own apt sources name, else Debian's public one."""
+    """The Debian mirror that this machine's own apt sources name.
+
+    Raises:
+        LabError: They name none.
+    """
     found: dict[str, str] = {}
     targets = attempt(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"])
     codename = _os_release().get("VERSION_CODENAME", "")
     for line in targets.stdout.splitlines():
         uri, _, release = line.partition(" ")
         found.setdefault(release, uri.rstrip("/"))
-    return AptMirror(
-        archive=found.get(codename, ""),
-        security=found.get(f"{codename}-security", ""),
-    )
+    archive, security = found.get(codename), found.get(f"{codename}-security")
+    if not archive or not security:
+        raise LabError(
+            f"apt's sources name no mirror of {codename} and {codename}-security",
+            "run apt-get update, and check /etc/apt/sources.list and /etc/apt/sources.list.d",
+        )
+    return AptMirror(archive=archive, security=security)
 
 
 def extra_ca_certificates() -> dict[str, str]:

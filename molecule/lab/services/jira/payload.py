@@ -33,12 +33,12 @@ class Ticket:
 
 def _user() -> dict[str, Any]:
     return {
-        "self": f"{BASE_URL}/rest/api/2/user?username=alex",
-        "name": "alex",
+        "self": f"{BASE_URL}/rest/api/2/user?username=lab-user",
+        "name": "lab-user",
         "key": "JIRAUSER10100",
-        "emailAddress": "alex@example.com",
+        "emailAddress": "lab-user@example.com",
         "avatarUrls": {"48x48": f"{BASE_URL}/secure/useravatar?avatarId=10122"},
-        "displayName": "Alex Doe",
+        "displayName": "Lab user",
         "active": True,
         "timeZone": "Etc/UTC",
     }
