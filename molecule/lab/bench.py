@@ -14,7 +14,7 @@ from typing import Any
 from lab import hosts, inventory, journey, paths, setup
 from lab.console import LabError, say
 from lab.journey import Appliance
-from lab.process import run
+from lab.process import run, wait_until
 from lab.services.jira import payload
 
 HOST = "bench"
@@ -47,7 +47,10 @@ def deploy() -> None:
     second = journey.deploy(appliance.inventory, paths.state("bench-second.log"))
     memory = _memory(host)
     appliance.register("BENCH")
-    spans = [_ticket(appliance, number) for number in range(1, TICKETS + 1)]
+    spans = []
+    for number in range(1, TICKETS + 1):
+        wait_until(lambda: _runners_are_ready(host), "every runner is ready", timeout=60)
+        spans.append(_ticket(appliance, number))
     _write(first, second, memory, spans)
     hosts.destroy(HOST)
     say(f"written: {PAGE.relative_to(paths.CHECKOUT)}")
@@ -57,6 +60,12 @@ def _memory(host: hosts.Host) -> Mapping[str, int]:
     told = run([*hosts.ssh_command(host.address), "python3", "-"], stdin=_MEMORY)
     rows = (line.split("\t") for line in told.splitlines())
     return {name: int(kib) for name, kib in rows}
+
+
+def _runners_are_ready(host: hosts.Host) -> bool:
+    shown = "docker ps --all --filter name=agent-runner --format '{{.Status}}'"
+    states = run([*hosts.ssh_command(host.address), shown]).splitlines()
+    return bool(states) and all(state.endswith("(healthy)") for state in states)
 
 
 def _ticket(appliance: Appliance, number: int) -> dict[str, float]:
@@ -100,7 +109,7 @@ def _write(first: float, second: float, memory: Mapping[str, int], spans: list[d
         "",
         f"`make bench-deploy`, {datetime.now(tz=UTC):%Y-%m-%d}, on {_machine()}.",
         "Controller, appliance, package mirror, Gitea and the scripted Claude endpoint share that machine;",
-        "package caches are warm.",
+        "package caches are warm. Each ticket finds its runners ready.",
         "",
         "| what | measured | bar |",
         "| --- | --- | --- |",

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,8 @@ class Appliance:
     inventory: Path
 
     def secrets(self) -> Mapping[str, str]:
-        """The inventory's secrets, decrypted in memory only."""
-        vault = Path(sys.executable).with_name("ansible-vault")
-        file = self.inventory / "group_vars" / "all" / "secrets.yml"
-        shown = run([str(vault), "view", str(file)], cwd=paths.CHECKOUT)
-        secrets: dict[str, str] = yaml.safe_load(shown)
-        return secrets
+        """The inventory's secrets, decrypted once and in memory only."""
+        return _decrypted(self.inventory / "group_vars" / "all" / "secrets.yml")
 
     def call(self, method: str, path: str, body: object = None, key: str | None = None) -> Reply:
         """Ask the configuration API, on the host's loopback and by SSH, as its operators do.
@@ -141,6 +138,13 @@ class Appliance:
             "journalctl --no-pager -p warning -n 20 -o short-iso 2>/dev/null; systemctl --failed --no-legend"
         )
         return attempt([*hosts.ssh_command(self.host.address), script], timeout=60).stdout
+
+
+@cache
+def _decrypted(file: Path) -> Mapping[str, str]:
+    vault = Path(sys.executable).with_name("ansible-vault")
+    secrets: dict[str, str] = yaml.safe_load(run([str(vault), "view", str(file)], cwd=paths.CHECKOUT))
+    return secrets
 
 
 def deploy(inventory: Path, log: Path, *arguments: str) -> float:
