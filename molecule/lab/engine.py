@@ -144,7 +144,9 @@ def _running(pid_file: Path, name: str) -> int | None:
     """The process id in *pid_file*, if such a process lives and is called *name*."""
     try:
         pid = int(pid_file.read_text())
-        alive = Path(f"/proc/{pid}/comm").read_text().strip() == name
+        status = Path(f"/proc/{pid}/status").read_text()
+        # One that was killed and that nobody has waited for keeps its name, as a zombie.
+        alive = status.startswith(f"Name:\t{name}\n") and "\nState:\tZ" not in status
     except (OSError, ValueError):
         return None
     return pid if alive else None
