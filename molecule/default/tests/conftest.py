@@ -9,6 +9,7 @@ one (say `.lab/inventory-h5`, made by `python -m lab inventory h5`).
 | `outside` | another machine on the lab's network: curl, openssl, nmap, nc, Python with pymongo and pika |
 | `lab` | names, addresses and files of the lab: see `Lab` |
 | `secrets` | the inventory's secrets (`secret_…`), decrypted in memory only |
+| `client_on_host` | `client_on_host(source)(function, …)`: calls a function of a Python program on the host |
 | `eventually` | `eventually(check, timeout=30)`: calls `check` until it returns something true, and returns that |
 
 In `eventually` an AssertionError of `check` counts as "not yet"; the last one is raised when the time is over.
@@ -26,7 +27,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pytest
 import testinfra
@@ -131,6 +132,31 @@ def secrets(lab: Lab) -> Mapping[str, str]:
         check=True,
     )
     return Secrets(yaml.safe_load(shown.stdout))
+
+
+@pytest.fixture(scope="session")
+def client_on_host(lab: Lab) -> Callable[[str], Callable[..., Any]]:
+    """Make a function that calls, by name, a function of a Python program on the host, over standard input.
+
+    The program prints, as JSON, what the function that CALL names returns for ARGUMENTS and OPTIONS.
+    """
+
+    def client(source: str) -> Callable[..., Any]:
+        def call(name: str, *arguments: object, **options: object) -> Any:
+            program = f"CALL, ARGUMENTS, OPTIONS = {name!r}, {arguments!r}, {options!r}\n{source}"
+            done = subprocess.run(
+                [*hosts.ssh_command(lab.address), "python3", "-"],
+                input=program,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            return json.loads(done.stdout)
+
+        return call
+
+    return client
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from lab import hosts
 
 # Runs on the host, where the database is reached; facts and passwords come with it on standard input.
 CLIENT = """
@@ -56,22 +54,9 @@ Ask = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def on_host(lab: Any) -> Ask:
+def on_host(client_on_host: Callable[[str], Ask]) -> Ask:
     """Call a function of CLIENT on the host."""
-
-    def call(name: str, *arguments: object, **options: object) -> Any:
-        program = f"CALL, ARGUMENTS, OPTIONS = {name!r}, {arguments!r}, {options!r}\n{CLIENT}"
-        done = subprocess.run(
-            [*hosts.ssh_command(lab.address), "python3", "-"],
-            input=program,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return call
+    return client_on_host(CLIENT)
 
 
 def test_it_is_the_primary_of_a_replica_set_of_named_members(on_host: Ask, lab: Any) -> None:

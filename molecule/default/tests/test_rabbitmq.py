@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from lab import hosts
 
 # An AMQP 0-9-1 client that is just large enough (https://www.rabbitmq.com/amqp-0-9-1-reference): it runs
 # on the host with nothing installed, and gets facts and passwords with itself on standard input.
@@ -122,22 +120,9 @@ Ask = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def on_host(lab: Any) -> Ask:
+def on_host(client_on_host: Callable[[str], Ask]) -> Ask:
     """Call a function of CLIENT on the host."""
-
-    def call(name: str, *arguments: object, **options: object) -> Any:
-        program = f"CALL, ARGUMENTS, OPTIONS = {name!r}, {arguments!r}, {options!r}\n{CLIENT}"
-        done = subprocess.run(
-            [*hosts.ssh_command(lab.address), "python3", "-"],
-            input=program,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return call
+    return client_on_host(CLIENT)
 
 
 @pytest.fixture(scope="module")

@@ -12,17 +12,8 @@ from dataclasses import dataclass
 import pytest
 
 from lab.services.documents import Json
+from lab.services.https import Answer
 from lab.services.httpserver import Server
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Json:
-        return json.loads(self.body)
 
 
 @dataclass(frozen=True)

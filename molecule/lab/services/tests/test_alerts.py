@@ -14,8 +14,9 @@ import pytest
 from lab.services import tls
 from lab.services.alerts import mail
 from lab.services.alerts.server import Alerts, build
+from lab.services.https import Answer
 from lab.services.httpserver import Server
-from lab.services.tests.conftest import Answer, Client, close
+from lab.services.tests.conftest import Client, close
 
 TOKEN = "a-token"
 AUTH = {"authorization": f"Bearer {TOKEN}"}
