@@ -16,6 +16,8 @@ KEY: Schema = {"bsonType": "string", "pattern": "^[A-Za-z0-9_-]{1,255}$"}
 DATE: Schema = {"bsonType": "date"}
 OPTIONAL_DATE: Schema = {"bsonType": ["date", "null"]}
 OPTIONAL_STRING: Schema = {"bsonType": ["string", "null"]}
+EVENT_KINDS: Schema = {"bsonType": "array", "items": {"enum": ["jira:issue_created", "jira:issue_updated"]}}
+TRIGGER_STATUS: Schema = {"bsonType": "string", "minLength": 1, "maxLength": 100}
 DEVELOPMENT_STATES = ("queued", "running", "completed", "failed", "cancelled")
 
 
@@ -54,9 +56,30 @@ COLLECTIONS: tuple[Collection, ...] = (
                 "created_at": DATE,
                 "updated_at": DATE,
             },
-            {"description": STRING, "scope": STRING, "jira_project_name": STRING, "jira_project_url": STRING},
+            {
+                "description": STRING,
+                "scope": STRING,
+                "jira_project_name": STRING,
+                "jira_project_url": STRING,
+                "revision": {"bsonType": "int", "minimum": 1},
+                "trigger": _object({"status": TRIGGER_STATUS, "event_kinds": EVENT_KINDS}),
+            },
         ),
         [IndexModel([("jira_project_key", ASCENDING)], name="jira_project_key", unique=True)],
+    ),
+    # What the webhook API may know of projects, by their Jira keys: written in the transaction that writes the project.
+    Collection(
+        "project_triggers",
+        _object({"_id": KEY, "status": TRIGGER_STATUS, "event_kinds": EVENT_KINDS, "updated_at": DATE}),
+    ),
+    # Questions to a forge, which the configuration API asks and a consumer answers.
+    Collection(
+        "project_checks",
+        _object({"_id": STRING, "project_id": STRING, "requested_at": DATE, "state": {"enum": ["waiting", "done"]}}),
+        [
+            IndexModel([("state", ASCENDING), ("requested_at", ASCENDING)], name="by_state"),
+            IndexModel([("requested_at", ASCENDING)], name="expiry", expireAfterSeconds=24 * 60 * 60),
+        ],
     ),
     Collection(
         "webhook_events",

@@ -12,7 +12,7 @@ from sdlc_agents.errors import ServiceError
 from sdlc_agents.migrations.collections import COLLECTIONS, Collection
 from sdlc_agents.mongo import Database, translate_errors
 
-VERSION = 1
+VERSION = 2
 """Raise it with every change of `COLLECTIONS`."""
 
 _DOCUMENT = "database"
