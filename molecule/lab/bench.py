@@ -14,7 +14,7 @@ from typing import Any
 from lab import hosts, inventory, journey, paths, setup
 from lab.console import LabError, say
 from lab.journey import Appliance
-from lab.process import run, wait_until
+from lab.process import attempt, run, wait_until
 from lab.services.jira import payload
 
 HOST = "bench"
@@ -49,7 +49,7 @@ def deploy() -> None:
     appliance.register("BENCH")
     spans = []
     for number in range(1, TICKETS + 1):
-        wait_until(lambda: _runners_are_ready(host), "every runner is ready", timeout=60)
+        wait_until(lambda: _runners_are_idle(host), "every runner is idle", timeout=60)
         spans.append(_ticket(appliance, number))
     _write(first, second, memory, spans)
     hosts.destroy(HOST)
@@ -62,10 +62,15 @@ def _memory(host: hosts.Host) -> Mapping[str, int]:
     return {name: int(kib) for name, kib in rows}
 
 
-def _runners_are_ready(host: hosts.Host) -> bool:
-    shown = "docker ps --all --filter name=agent-runner --format '{{.Status}}'"
-    states = run([*hosts.ssh_command(host.address), shown]).splitlines()
-    return bool(states) and all(state.endswith("(healthy)") for state in states)
+def _runners_are_idle(host: hosts.Host) -> bool:
+    # A runner that has done a job stays healthy until it restarts, so its own /ready is asked: 200 when it is idle.
+    asked = (
+        "for name in $(docker ps --filter name=agent-runner --format '{{.Names}}'); do "
+        "address=$(docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' $name); "
+        "curl --silent --output /dev/null --write-out '%{http_code}\\n' http://$address:9090/ready; done"
+    )
+    states = attempt([*hosts.ssh_command(host.address), asked], timeout=30).stdout.split()
+    return bool(states) and set(states) == {"200"}
 
 
 def _ticket(appliance: Appliance, number: int) -> dict[str, float]:
@@ -109,7 +114,7 @@ def _write(first: float, second: float, memory: Mapping[str, int], spans: list[d
         "",
         f"`make bench-deploy`, {datetime.now(tz=UTC):%Y-%m-%d}, on {_machine()}.",
         "Controller, appliance, package mirror, Gitea and the scripted Claude endpoint share that machine;",
-        "package caches are warm. Each ticket finds its runners ready.",
+        "package caches are warm. Each ticket finds its runners idle.",
         "",
         "| what | measured | bar |",
         "| --- | --- | --- |",
