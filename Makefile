@@ -49,10 +49,13 @@ lab-down: venv ## Remove everything that the lab made, but for its caches
 	@$(LAB) down
 
 ##@ Keep it
-.PHONY: lock docs bench-deploy
+.PHONY: lock docs bench-deploy bench-ingest
 lock: ## Lock requirements.in and app/requirements*.in again, with hashes
 	@scripts/lock
 docs: venv ## Make docs/variables.md and the roles' variable tables from the argument_specs
 	@.venv/bin/python scripts/document_variables --write
 bench-deploy: venv ## Measure the deployment's times; writes docs/benchmarks/deploy.md
 	@.venv/bin/python -m lab bench-deploy
+bench-ingest: venv ## Measure how fast tickets are taken; writes docs/benchmarks/ingest.md. BENCH_QUICK=1 only shows
+	@scripts/bootstrap bench
+	@cd app && ../.venv-bench/bin/python -m benchmarks

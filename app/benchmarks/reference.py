@@ -1,0 +1,79 @@
+"""The usual implementation, as the measure: everything of a request inside that request.
+
+The same server, the same checks, the same document, the same durability of the insert; one `insert_one` and one
+publish without confirm for each ticket. It promises less: a ticket whose publish is lost stays lost, and what the
+database has not confirmed when the client gives up is unknown.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aio_pika
+import orjson
+from pymongo.errors import DuplicateKeyError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from sdlc_agents import amqp, mongo
+from sdlc_agents.clock import now
+from sdlc_agents.ids import new_id
+from sdlc_agents.webhooks.endpoints import delivery_id
+from sdlc_agents.webhooks.events import Event
+from sdlc_agents.webhooks.payload import Ignored, parse
+from sdlc_agents.webhooks.settings import WebhookSettings
+from sdlc_agents.webhooks.signature import is_authentic
+
+
+@asynccontextmanager
+async def reference_app(settings: WebhookSettings) -> AsyncIterator[Starlette]:
+    """The application with its clients, until the block is left."""
+    async with (
+        mongo.connect(settings, application="reference", maxPoolSize=100) as client,
+        await amqp.connect(settings, application="reference") as connection,
+    ):
+        events = mongo.database(client, settings)["webhook_events"]
+        channel = await connection.channel(publisher_confirms=False)
+        exchange = await channel.get_exchange(amqp.EXCHANGE, ensure=False)
+
+        async def webhook(request: Request) -> JSONResponse:
+            body = await request.body()
+            if not is_authentic(body, request.headers.get("x-hub-signature"), settings.secrets):
+                return JSONResponse({"error": "the signature is wrong"}, 401)
+            delivery = parse(body, settings.jira_trigger_status)
+            if isinstance(delivery, Ignored):
+                return JSONResponse({"status": "ignored", "message": delivery.reason})
+            event = Event(
+                id=new_id(),
+                development_id=new_id(),
+                delivery_id=delivery_id(request.headers.get("x-atlassian-webhook-identifier"), body),
+                received_at=now(),
+                raw_payload=body.decode(),
+                delivery=delivery,
+            )
+            try:
+                await events.insert_one({**event.document(), "state": "stored"})
+            except DuplicateKeyError:
+                return JSONResponse({"status": "duplicate", "message": "this delivery was accepted before"})
+            await exchange.publish(_message(event), amqp.routing_key(delivery.jira_project_key))
+            return JSONResponse({"status": "accepted", "message": f"{delivery.jira_issue_key} is queued"})
+
+        yield Starlette(routes=[Route("/webhook", webhook, methods=["POST"])])
+
+
+def _message(event: Event) -> aio_pika.Message:
+    body = {
+        "jira_issue_id": event.delivery.jira_issue_id,
+        "jira_issue_key": event.delivery.jira_issue_key,
+        "jira_project_key": event.delivery.jira_project_key,
+        "summary": event.delivery.summary,
+        "description": event.delivery.description,
+        "development_id": event.development_id,
+    }
+    return aio_pika.Message(
+        orjson.dumps(body),
+        content_type="application/json",
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        message_id=event.development_id,
+    )

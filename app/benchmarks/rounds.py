@@ -1,0 +1,114 @@
+"""The measurement: every variant in turn at every number of connections, then all again: noise hits all alike."""
+
+import asyncio
+import secrets
+import statistics
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.processes import Server, build_load, load, server
+from benchmarks.tickets import write_requests
+from benchmarks.world import World
+from sdlc_agents.migrations import schema
+
+VARIANTS = ("verify", "store", "publish", "usual")
+CONNECTIONS = (1, 16, 64, 256)
+WARM_UP_SECONDS = 0.5
+MOST_PER_SECOND = {"verify": 14_000, "store": 9_000, "publish": 7_000, "usual": 4_000}
+DRAIN_SECONDS = 60.0
+PROJECT = "BENCH"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One variant at one number of connections: one round, or the median of several."""
+
+    requests_per_second: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us_per_request: float
+    drain_seconds: float
+
+
+@dataclass
+class Bench:
+    """What the rounds share."""
+
+    world: World
+    servers: dict[str, Server]
+    program: Path
+    requests: Path
+    secret: bytes
+    next_ticket: int = 0
+
+    async def measure(self, variant: str, connections: int, seconds: float) -> Measure:
+        """One round of one variant, from an empty database and queue.
+
+        Raises `RuntimeError` when not every accepted ticket is stored and, for `publish`, in the queue.
+        """
+        await self.world.empty(variant)
+        target = self.servers[variant]
+        warm = await self._load(target, connections, WARM_UP_SECONDS)
+        await self._drained(variant)
+        cpu = target.cpu_seconds()
+        told = await self._load(target, connections, seconds)
+        ended = time.perf_counter()
+        await self._drained(variant)
+        # A ticket that is not yet with the broker does not count: the time until it is belongs to the round.
+        drain = time.perf_counter() - ended if variant == "publish" else 0.0
+        await self._check(variant, told["good"] + warm["good"])
+        return Measure(
+            requests_per_second=told["good"] / (told["seconds"] + drain),
+            p50_ms=told["p50_ms"],
+            p99_ms=told["p99_ms"],
+            cpu_us_per_request=(target.cpu_seconds() - cpu) / told["good"] * 1e6,
+            drain_seconds=drain,
+        )
+
+    async def _load(self, target: Server, connections: int, seconds: float) -> dict[str, float]:
+        count = int(MOST_PER_SECOND[target.variant] * seconds) + connections
+        await asyncio.to_thread(
+            write_requests, self.requests, count, project_key=PROJECT, first=self.next_ticket, secret=self.secret
+        )
+        self.next_ticket += count
+        return await load(self.program, target, connections, seconds, self.requests)
+
+    async def _drained(self, variant: str) -> None:
+        if variant == "publish":
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while await self.world.count(variant, "stored"):  # noqa: ASYNC110 - another process publishes
+                    await asyncio.sleep(0.005)
+
+    async def _check(self, variant: str, accepted: float) -> None:
+        stored = 0 if variant == "verify" else accepted
+        if (found := await self.world.count(variant)) != stored:
+            raise RuntimeError(f"{variant}: {accepted} tickets accepted, {found} stored")
+        if variant == "publish" and (found := await self.world.queued()) != accepted:
+            raise RuntimeError(f"{variant}: {accepted} tickets accepted, {found} in the queue")
+
+
+@asynccontextmanager
+async def bench(world: World, folder: Path) -> AsyncIterator[Bench]:
+    """All variants running, and the load generator built."""
+    secret = secrets.token_hex(24)
+    servers: dict[str, Server] = {}
+    async with AsyncExitStack() as stack:
+        for variant in VARIANTS:
+            await schema.migrate(world.database(variant))
+            environment = {
+                **world.environment,
+                "MONGO_DATABASE": world.database_name(variant),
+                "JIRA_WEBHOOK_SECRET": secret,
+            }
+            started = server(variant, environment, folder / f"{variant}.log")
+            servers[variant] = await stack.enter_async_context(started)
+        yield Bench(world, servers, await build_load(folder), folder / "requests", secret.encode())
+
+
+def median(measures: Sequence[Measure]) -> Measure:
+    """The median of each figure."""
+    names = Measure.__dataclass_fields__
+    return Measure(**{name: statistics.median(getattr(measure, name) for measure in measures) for name in names})
