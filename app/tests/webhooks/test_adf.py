@@ -1,5 +1,6 @@
 """Atlassian Document Format to Markdown."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -113,3 +114,65 @@ NODES = st.recursive(
 @given(content=st.lists(NODES, max_size=4))
 def test_any_document_becomes_text(content: list[Any]) -> None:
     assert isinstance(to_markdown(doc(*content)), str)
+
+
+def nested(kind: str, levels: int, inner: dict[str, Any]) -> dict[str, Any]:
+    for _ in range(levels):
+        inner = node(kind, inner)
+    return inner
+
+
+WIDE = node(
+    "table",
+    node("tableRow", *[node("tableCell") for _ in range(5000)]),
+    *[node("tableRow", node("tableCell", paragraph(text("x")))) for _ in range(5000)],
+)
+GROWING = {
+    "a table of one wide row and many short ones": [WIDE],
+    "quotes of many lines in one another": [nested("blockquote", 90, paragraph(text("\n" * 100_000)))],
+    "many of them side by side": [nested("blockquote", 90, paragraph(text("\n" * 5_000))) for _ in range(60)],
+    "lists of many lines in one another": [
+        nested("bulletList", 1, nested("listItem", 45, nested("bulletList", 1, paragraph(text("\n" * 100_000)))))
+    ]
+    * 30,
+}
+
+
+@pytest.mark.parametrize("content", GROWING.values(), ids=GROWING.keys())
+@pytest.mark.timeout(10)
+def test_a_document_that_grows_without_end_is_refused(content: list[Any]) -> None:
+    with pytest.raises(InvalidRequestError, match="longer than"):
+        to_markdown(doc(*content))
+
+
+SLOW = {
+    "a code block of backticks": ([node("codeBlock", text("`" * 300_000))], 900_004),
+    "a text with many marks": ([paragraph(text("x", *(["em", "code", "strong"] * 30_000)))], 9),
+}
+
+
+@pytest.mark.parametrize(("content", "length"), SLOW.values(), ids=SLOW.keys())
+@pytest.mark.timeout(5)
+def test_a_large_document_takes_time_in_proportion(content: list[Any], length: int) -> None:
+    assert len(to_markdown(doc(*content))) == length
+
+
+@given(content=st.lists(NODES, max_size=4))
+def test_a_document_gives_the_same_text_again_and_stays_as_it_was(content: list[Any]) -> None:
+    before = copy.deepcopy(content)
+    assert to_markdown(doc(*content)) == to_markdown(doc(*content))
+    assert content == before
+
+
+def size(value: Any) -> int:
+    """How many characters and nodes a document has."""
+    if isinstance(value, dict):
+        return 1 + sum(len(key) + size(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return 1 + sum(map(size, value))
+    return len(str(value))
+
+
+@given(content=st.lists(NODES, max_size=4))
+def test_a_document_of_few_levels_does_not_grow_much(content: list[Any]) -> None:
+    assert len(to_markdown(doc(*content))) <= 20 * size(content)

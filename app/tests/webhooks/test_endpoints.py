@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from sdlc_agents.mongo import Database
-from sdlc_agents.webhooks import endpoints
+from sdlc_agents.webhooks import bodies
 from sdlc_agents.webhooks.signature import sign
 from support.backends import Broker
 from support.deliveries import fixture, ticket
@@ -125,12 +125,12 @@ async def test_a_wrong_field_is_named(service: Service, db: Database) -> None:
 async def test_a_body_of_one_mebibyte_is_read(service: Service, project_key: str) -> None:
     payload = ticket(project_key)
     payload["padding"] = ""
-    payload["padding"] = "x" * (endpoints.MAX_BODY_BYTES - len(orjson.dumps(payload)))
+    payload["padding"] = "x" * (bodies.MAX_BODY_BYTES - len(orjson.dumps(payload)))
     assert (await service.deliver(payload)).json()["status"] == "accepted"
 
 
 async def test_a_larger_body_is_too_large(service: Service, db: Database) -> None:
-    response = await service.deliver(b" " * (endpoints.MAX_BODY_BYTES + 1))
+    response = await service.deliver(b" " * (bodies.MAX_BODY_BYTES + 1))
     assert (response.status_code, set(response.json())) == (413, {"error"})
     assert await stored(db) == 0
 
@@ -145,7 +145,7 @@ async def test_a_larger_body_in_chunks_is_too_large(service: Service) -> None:
 
 
 async def test_a_body_that_does_not_arrive_is_a_timeout(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
     reader, writer = await asyncio.open_connection(service.http.base_url.host, service.http.base_url.port)
     writer.write(b"POST /webhook HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
     answer = await reader.readuntil(b"\r\n")
@@ -200,8 +200,8 @@ async def test_a_client_that_goes_away_leaves_the_service_well(service: Service,
     assert (await service.deliver(ticket(project_key))).status_code == 200
 
 
-async def test_ready_asks_database_schema_and_broker(service: Service) -> None:
-    assert set(service.checks) == {"database", "schema", "broker"}
+async def test_ready_asks_database_schema_triggers_and_broker(service: Service) -> None:
+    assert set(service.checks) == {"database", "schema", "triggers", "broker"}
     for check in service.checks.values():
         await check()
 

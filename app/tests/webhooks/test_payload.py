@@ -8,14 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlc_agents.errors import InvalidRequestError
-from sdlc_agents.webhooks.payload import Component, Delivery, Ignored, parse
+from sdlc_agents.webhooks.payload import Component, Delivery, Ignored, Trigger, parse
 from support.deliveries import fixture, ticket
 
-TRIGGER = "In Development"
+DEFAULT = Trigger("In Development")
+
+
+def trigger(_project_key: str) -> Trigger:
+    return DEFAULT
 
 
 def judged(payload: Any) -> Delivery | Ignored:
-    return parse(orjson.dumps(payload), TRIGGER)
+    return parse(orjson.dumps(payload), trigger)
 
 
 def accepted(payload: Any) -> Delivery:
@@ -104,23 +108,38 @@ def test_other_events_are_ignored(name: str, reason: str) -> None:
 
 def test_the_trigger_status_is_a_setting() -> None:
     body = orjson.dumps(fixture("cloud_issue_updated"))
-    assert isinstance(parse(body, "Ready for agents"), Ignored)
+    assert isinstance(parse(body, lambda _: Trigger("Ready for agents")), Ignored)
 
 
 def test_an_object_about_no_issue_is_ignored() -> None:
     assert isinstance(judged({"hello": "world"}), Ignored)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": NaN}', b'{"a": "\xed\xa0\x80"}', b"[" * 5000])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": NaN}', b'{"a": "\xed\xa0\x80"}'])
 def test_broken_json_is_an_invalid_request(body: bytes) -> None:
     with pytest.raises(InvalidRequestError, match="not valid JSON"):
-        parse(body, TRIGGER)
+        parse(body, trigger)
+
+
+@pytest.mark.parametrize("levels", [501, 1000, 1024, 1025, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_a_body_of_too_many_levels_is_an_invalid_request(levels: int, opening: bytes, closing: bytes) -> None:
+    inner = levels - 1
+    body = b'{"issue": {}, "unknown": ' + opening * inner + b"1" + closing * inner + b"}"
+    with pytest.raises(InvalidRequestError, match="deeper than 500 levels"):
+        parse(body, trigger)
+
+
+def test_a_body_of_many_brackets_and_few_levels_is_judged() -> None:
+    brackets = b"[" + b"[{}]," * 1000 + b"[" * 498 + b"]" * 498 + b"]"
+    body = b'{"unknown": ' + brackets + b"," + orjson.dumps(fixture("cloud_issue_updated")).removeprefix(b"{")
+    assert isinstance(parse(body, trigger), Delivery)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"1", b'"text"', b"null"])
 def test_json_that_is_no_object_is_an_invalid_request(body: bytes) -> None:
     with pytest.raises(InvalidRequestError, match="not a JSON object"):
-        parse(body, TRIGGER)
+        parse(body, trigger)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +180,7 @@ def test_a_field_of_another_kind_is_named(path: str, value: object) -> None:
 @given(body=st.binary(max_size=400))
 def test_any_bytes_are_judged_or_refused(body: bytes) -> None:
     try:
-        parse(body, TRIGGER)
+        parse(body, trigger)
     except InvalidRequestError as error:
         assert error.message  # noqa: PT017 - both ways are right, only another exception is not
 

@@ -4,7 +4,9 @@ https://developer.atlassian.com/cloud/jira/platform/apis/document/structure/ —
 Markdown has no words for keep their text; unknown ones keep their children's.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from sdlc_agents.errors import InvalidRequestError
@@ -12,10 +14,18 @@ from sdlc_agents.errors import InvalidRequestError
 Node = Mapping[str, Any]
 
 MAX_DEPTH = 100
+MAX_CHARACTERS = 1024 * 1024
+"""Of the Markdown: quotes, lists and tables repeat signs, so that a small document can be a large text."""
+
+_SIGNS = {"code": "`", "strong": "**", "em": "*", "strike": "~~"}  # from the innermost
+_BACKTICKS = re.compile("`+")
 
 
 def to_markdown(document: Node) -> str:
-    """The document as Markdown; raises `InvalidRequestError` when it is nested deeper than `MAX_DEPTH`."""
+    """The document as Markdown.
+
+    Raises `InvalidRequestError` when it is nested deeper than `MAX_DEPTH` or longer than `MAX_CHARACTERS`.
+    """
     return _blocks(document, 0).strip("\n")
 
 
@@ -44,19 +54,29 @@ def _text(node: Node) -> str:
     return text if isinstance(text, str) else ""
 
 
+def _joined(separator: str, parts: Iterable[str]) -> str:
+    """The parts in one text, given up as soon as it is too long."""
+    kept: list[str] = []
+    size = 0
+    for part in parts:
+        size += len(part) + len(separator)
+        _check_size(size)
+        kept.append(part)
+    return separator.join(kept)
+
+
 def _marked(node: Node) -> str:
     text = _text(node)
     marks = node.get("marks")
     if not text.strip() or not isinstance(marks, list):
         return text
-    signs = {"code": "`", "em": "*", "strong": "**", "strike": "~~"}
-    named = [(mark, _kind(mark)) for mark in marks if isinstance(mark, Mapping)]
-    for mark, kind in sorted(named, key=lambda item: item[1] != "code"):
-        if kind in signs:
-            text = f"{signs[kind]}{text}{signs[kind]}"
-        elif kind == "link" and (target := _attribute(mark, "href")):
-            text = f"[{text}]({target})"
-    return text
+    given = [mark for mark in marks if isinstance(mark, Mapping)]
+    kinds = {_kind(mark) for mark in given}
+    for kind, sign in _SIGNS.items():
+        if kind in kinds:
+            text = f"{sign}{text}{sign}"
+    target = next(filter(None, (_attribute(mark, "href") for mark in given if _kind(mark) == "link")), "")
+    return f"[{text}]({target})" if target else text
 
 
 def _inline(node: Node, depth: int) -> str:
@@ -81,7 +101,7 @@ def _link(node: Node) -> str:
 
 def _inlines(node: Node, depth: int) -> str:
     _check(depth)
-    return "".join(_inline(child, depth) for child in _children(node))
+    return _joined("", (_inline(child, depth) for child in _children(node)))
 
 
 def _check(depth: int) -> None:
@@ -89,9 +109,14 @@ def _check(depth: int) -> None:
         raise InvalidRequestError(f"issue.fields.description: nested deeper than {MAX_DEPTH} levels")
 
 
+def _check_size(characters: int) -> None:
+    if characters > MAX_CHARACTERS:
+        raise InvalidRequestError(f"issue.fields.description: longer than {MAX_CHARACTERS} characters as Markdown")
+
+
 def _blocks(node: Node, depth: int, separator: str = "\n\n") -> str:
     _check(depth)
-    return separator.join(filter(None, (_block(child, depth + 1) for child in _children(node))))
+    return _joined(separator, filter(None, (_block(child, depth + 1) for child in _children(node))))
 
 
 def _indent(text: str, first: str, rest: str) -> str:
@@ -105,9 +130,7 @@ def _heading(node: Node, depth: int) -> str:
 
 def _code(node: Node, _depth: int) -> str:
     code = "".join(_text(child) for child in _children(node))
-    fence = "```"
-    while fence in code:
-        fence += "`"
+    fence = "`" * max(3, 1 + max(map(len, _BACKTICKS.findall(code)), default=0))
     return f"{fence}{_attribute(node, 'language')}\n{code}\n{fence}"
 
 
@@ -116,28 +139,31 @@ def _quote(node: Node, depth: int) -> str:
 
 
 def _bullets(node: Node, depth: int) -> str:
-    return "\n".join(_indent(_blocks(item, depth + 1, "\n"), "- ", "  ") for item in _children(node))
+    return _joined("\n", (_indent(_blocks(item, depth + 1, "\n"), "- ", "  ") for item in _children(node)))
 
 
 def _numbers(node: Node, depth: int) -> str:
     start = _attribute(node, "order")
     first = int(start) if start.isascii() and start.isdigit() and len(start) < 10 else 1  # noqa: PLR2004
-    return "\n".join(
-        _indent(_blocks(item, depth + 1, "\n"), f"{number}. ", "   ")
-        for number, item in enumerate(_children(node), first)
+    return _joined(
+        "\n",
+        (
+            _indent(_blocks(item, depth + 1, "\n"), f"{number}. ", "   ")
+            for number, item in enumerate(_children(node), first)
+        ),
     )
 
 
 def _tasks(node: Node, depth: int) -> str:
-    lines = []
-    for item in _children(node):
-        if _kind(item) in {"taskList", "decisionList"}:
-            lines.append(_indent(_tasks(item, depth + 1), "  ", "  "))
-        else:
-            done = _attribute(item, "state") in {"DONE", "DECIDED"}
-            lines.append(f"- [{'x' if done else ' '}] {_inlines(item, depth + 1)}")
     _check(depth)
-    return "\n".join(lines)
+    return _joined("\n", (_task(item, depth + 1) for item in _children(node)))
+
+
+def _task(item: Node, depth: int) -> str:
+    if _kind(item) in {"taskList", "decisionList"}:
+        return _indent(_tasks(item, depth), "  ", "  ")
+    done = _attribute(item, "state") in {"DONE", "DECIDED"}
+    return f"- [{'x' if done else ' '}] {_inlines(item, depth)}"
 
 
 def _table(node: Node, depth: int) -> str:
@@ -148,9 +174,9 @@ def _table(node: Node, depth: int) -> str:
     if not rows:
         return ""
     width = max(len(row) for row in rows)
-    lines = ["| " + " | ".join(row + [""] * (width - len(row))) + " |" for row in rows]
-    lines.insert(1, "|" + " --- |" * width)
-    return "\n".join(lines)
+    rule = "|" + " --- |" * width
+    lines = ("| " + " | ".join(row + [""] * (width - len(row))) + " |" for row in rows)
+    return _joined("\n", chain([next(lines), rule], lines))
 
 
 def _expand(node: Node, depth: int) -> str:

@@ -7,7 +7,7 @@ Strict about what the product uses, blind to everything else in the payload.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,35 @@ from sdlc_agents.errors import InvalidRequestError
 from sdlc_agents.webhooks import adf
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
-TRIGGER_EVENTS = frozenset({"jira:issue_created", "jira:issue_updated"})
+CREATED = "jira:issue_created"
+UPDATED = "jira:issue_updated"
+EVENT_KINDS = frozenset({CREATED, UPDATED})
+POST_FUNCTION = "workflow_post_function"
+MAX_DEPTH = 500
+"""Objects and arrays inside one another; Jira's own payloads stay far below 100."""
+
+# What Jira also reports as an update, without a changelog, of an issue that stays in its status.
+_REMARKS = frozenset(
+    {
+        *("issue_commented", "issue_comment_edited", "issue_comment_deleted"),
+        *("issue_work_logged", "issue_worklog_updated", "issue_worklog_deleted"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What starts a development in a project: the status, and the kinds of events that may report it.
+
+    A workflow's post function counts as an update.
+    """
+
+    status: str
+    event_kinds: frozenset[str] = EVENT_KINDS
+
+
+TriggerOf = Callable[[str], Trigger]
+"""The trigger of the project with this Jira key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,40 +78,31 @@ class Ignored:
     reason: str
 
 
-def parse(body: bytes, trigger_status: str) -> Delivery | Ignored:
+def parse(body: bytes, trigger_of: TriggerOf) -> Delivery | Ignored:
     """Judge a payload; raises `InvalidRequestError` naming the field that is not what Jira sends."""
-    try:
-        payload = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequestError("the body is not valid JSON") from error
-    if not isinstance(payload, dict):
-        raise InvalidRequestError("the body is not a JSON object")
-    event_type = _string(payload, "webhookEvent", "webhookEvent") or "workflow_post_function"
-    if "webhookEvent" in payload and event_type not in TRIGGER_EVENTS:
+    payload = _load(body)
+    event_type = _string(payload, "webhookEvent", "webhookEvent") if "webhookEvent" in payload else POST_FUNCTION
+    if event_type not in EVENT_KINDS and event_type != POST_FUNCTION:
         return Ignored("this kind of event starts nothing")
     issue = _object(payload, "issue", "issue")
     if not issue:
         return Ignored("the event is not about an issue")
     fields = _object(issue, "fields", "issue.fields")
+    project_key = _project_key(issue, fields)
+    trigger = trigger_of(project_key if isinstance(project_key, str) else "")
+    if (UPDATED if event_type == POST_FUNCTION else event_type) not in trigger.event_kinds:
+        return Ignored("this kind of event starts nothing in this project")
     status = _string(_object(fields, "status", "issue.fields.status"), "name", "issue.fields.status.name")
-    if status != trigger_status:
+    if status != trigger.status:
         return Ignored("the issue is not in the trigger status")
-    moved, previous = _transition(payload, trigger_status)
+    moved, previous = _transition(payload, event_type, status)
     if not moved:
         return Ignored("the event did not move the issue to the trigger status")
-    return _delivery(event_type, issue, fields, status, previous)
-
-
-def _delivery(
-    event_type: str, issue: Mapping[str, Any], fields: Mapping[str, Any], status: str, previous: str | None
-) -> Delivery:
-    issue_key = _identifier(issue.get("key"), "issue.key")
-    project = _object(fields, "project", "issue.fields.project")
     return Delivery(
         event_type=event_type,
         jira_issue_id=_identifier(issue.get("id"), "issue.id"),
-        jira_issue_key=issue_key,
-        jira_project_key=_identifier(project.get("key") or issue_key.rpartition("-")[0], "issue.fields.project.key"),
+        jira_issue_key=_identifier(issue.get("key"), "issue.key"),
+        jira_project_key=_identifier(project_key, "issue.fields.project.key"),
         summary=_string(fields, "summary", "issue.fields.summary"),
         description=_description(fields.get("description")),
         status=status,
@@ -92,20 +111,66 @@ def _delivery(
     )
 
 
-def _transition(payload: Mapping[str, Any], trigger_status: str) -> tuple[bool, str | None]:
-    """Whether the event moved the issue to the trigger status, as far as it tells, and from which one."""
+def _load(body: bytes) -> dict[str, Any]:
+    try:
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if "depth limit" in str(error):
+            raise _too_deep() from error
+        raise InvalidRequestError("the body is not valid JSON") from error
+    if not isinstance(payload, dict):
+        raise InvalidRequestError("the body is not a JSON object")
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:  # counting is cheap, and nearly always enough
+        _check_depth(payload)
+    return payload
+
+
+def _check_depth(payload: dict[str, Any]) -> None:
+    level: list[Any] = [payload]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> InvalidRequestError:
+    return InvalidRequestError(f"the body is nested deeper than {MAX_DEPTH} levels")
+
+
+def _project_key(issue: Mapping[str, Any], fields: Mapping[str, Any]) -> object:
+    """The project's key as given, else what the issue's key begins with."""
+    given = _object(fields, "project", "issue.fields.project").get("key")
+    issue_key = issue.get("key")
+    return issue_key.rpartition("-")[0] if given is None and isinstance(issue_key, str) else given
+
+
+def _transition(payload: Mapping[str, Any], event_type: str, status: str) -> tuple[bool, str | None]:
+    """Whether the event moved the issue to this status, as far as it tells, and from which one."""
     changelog = payload.get("changelog")
     if changelog is None:
+        if event_type == UPDATED and _is_remark(payload):
+            return False, None
         transition = _object(payload, "transition", "transition")
         return True, _string(transition, "from_status", "transition.from_status") or None
     items = _object(payload, "changelog", "changelog").get("items")
     if not isinstance(items, list):
         raise InvalidRequestError("changelog.items: must be an array")
     for item in items:
-        if isinstance(item, dict) and item.get("field") == "status" and item.get("toString") == trigger_status:
+        if isinstance(item, dict) and item.get("field") == "status" and item.get("toString") == status:
             previous = item.get("fromString")
             return True, previous if isinstance(previous, str) else None
     return False, None
+
+
+def _is_remark(payload: Mapping[str, Any]) -> bool:
+    name = payload.get("issue_event_type_name")
+    return payload.get("comment") is not None or (isinstance(name, str) and name in _REMARKS)
 
 
 def _components(value: object) -> tuple[Component, ...]:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from sdlc_agents import mongo
+from sdlc_agents.errors import ServiceError
 from sdlc_agents.health import Check, health_server
 from sdlc_agents.logs import configure_logging
 from sdlc_agents.metrics import new_registry
@@ -20,9 +21,11 @@ from sdlc_agents.settings import load_settings, public_values
 from sdlc_agents.webhooks.endpoints import create_app
 from sdlc_agents.webhooks.ingest import GroupCommit
 from sdlc_agents.webhooks.outbox import Outbox
+from sdlc_agents.webhooks.payload import Trigger
 from sdlc_agents.webhooks.publisher import Publisher
 from sdlc_agents.webhooks.repository import WebhookRepository
 from sdlc_agents.webhooks.settings import WebhookSettings
+from sdlc_agents.webhooks.triggers import ProjectTriggers
 
 NAME = "jira-webhook-api"
 # Jira waits for an answer and comes back after a 503: sooner is better than later.
@@ -52,20 +55,25 @@ async def webhook_service(settings: WebhookSettings, registry: CollectorRegistry
         publisher = Publisher(settings, application=NAME)
         outbox = Outbox(repository, publisher, registry)
         stop = asyncio.Event()
+        triggers = ProjectTriggers(db, Trigger(settings.jira_trigger_status))
+        with suppress(ServiceError):  # a database that is away stops no start
+            await triggers.refresh()
         publishing = asyncio.create_task(outbox.run(stop), name="outbox")
+        watching = asyncio.create_task(triggers.run(stop), name="triggers")
         try:
             async with GroupCommit(repository.store) as ingest:
                 yield WebhookService(
-                    app=create_app(settings, ingest, outbox, registry),
+                    app=create_app(settings, ingest, outbox, registry, triggers.of),
                     checks={
                         "database": lambda: mongo.ping(db),
                         "schema": lambda: schema.check(db),
+                        "triggers": triggers.check,
                         "broker": publisher.connect,
                     },
                 )
         finally:
             stop.set()
-            await publishing
+            await asyncio.gather(publishing, watching)
             await publisher.close()
 
 

@@ -1,0 +1,68 @@
+"""Each project's trigger, from the collection `project_triggers`.
+
+The configuration API writes `{_id: <Jira project key>, status, event_kinds}` there; a project without an entry has the
+service's own trigger. All of them are kept in memory, read anew every second; while the database is away the last known
+ones count. Rights needed: `project_triggers` find.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+from pymongo.errors import PyMongoError
+
+from sdlc_agents.errors import ServiceError, UnavailableError
+from sdlc_agents.mongo import Database, Document, translate_errors
+from sdlc_agents.webhooks.payload import Trigger
+
+REFRESH_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class ProjectTriggers:
+    """`of` answers from memory; run `run` beside it until `stop`."""
+
+    def __init__(self, db: Database, default: Trigger, *, refresh_seconds: float = REFRESH_SECONDS) -> None:
+        self._collection = db["project_triggers"]
+        self._default = default
+        self._refresh_seconds = refresh_seconds
+        self._known: dict[str, Trigger] | None = None
+
+    def of(self, jira_project_key: str) -> Trigger:
+        """The project's trigger; raises `UnavailableError` while the database has not been read yet."""
+        return self._all().get(jira_project_key, self._default)
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` while they are not known: what `/ready` asks."""
+        self._all()
+
+    async def refresh(self) -> None:
+        """Read them now; raises `UnavailableError` when the database is away."""
+        with translate_errors():
+            found = await self._collection.find({}, {"status": 1, "event_kinds": 1}).to_list()
+        self._known = {document["_id"]: _trigger(document) for document in found}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read them again and again until told to stop."""
+        well = True
+        while not stop.is_set():
+            try:
+                await self.refresh()
+                well = True
+            except (ServiceError, PyMongoError) as error:
+                if well:
+                    log.warning("triggers_not_read", error=str(error))
+                well = False
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._refresh_seconds):
+                    await stop.wait()
+
+    def _all(self) -> dict[str, Trigger]:
+        if self._known is None:
+            raise UnavailableError("the projects' triggers are not known yet")
+        return self._known
+
+
+def _trigger(document: Document) -> Trigger:
+    return Trigger(status=document["status"], event_kinds=frozenset(document["event_kinds"]))
