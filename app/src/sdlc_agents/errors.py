@@ -54,6 +54,13 @@ class ConflictError(ServiceError):
     code = "conflict"
 
 
+class PreconditionFailedError(ServiceError):
+    """The thing was changed since the caller last saw it."""
+
+    status = 412
+    code = "precondition_failed"
+
+
 class PayloadTooLargeError(ServiceError):
     """The body is larger than this service reads."""
 

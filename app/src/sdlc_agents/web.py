@@ -7,23 +7,25 @@ that a service without FastAPI does not load it.
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 import structlog
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sdlc_agents.errors import ServiceError, UnavailableError
+from sdlc_agents.errors import PayloadTooLargeError, ServiceError, UnavailableError
 from sdlc_agents.metrics import HttpMetrics
 from sdlc_agents.mongo import is_outage
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_REFUSED = {401, 403}
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 log = structlog.get_logger()
@@ -39,15 +41,22 @@ class JsonResponse(Response):
         return orjson.dumps(content, option=orjson.OPT_UTC_Z)
 
 
+FindTemplate = Callable[[str], str | None]
+"""From a request's path to its route's template (`/api/projects/{project_id}`), None without such a route."""
+
+
 class RequestMiddleware:
-    """Gives each request an id (X-Request-ID in, out and in every log line) and counts it.
+    """Gives each request an id (X-Request-ID in, out and in every log line), counts it, and logs a refused one.
+
+    `template` names the route of a request that is answered before it is routed (a missing key, say).
 
     Also the last net: an exception that nothing else caught is logged with its trace and answered 500.
     """
 
-    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics, template: FindTemplate | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._template = template or (lambda _path: None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; other scopes pass."""
@@ -76,15 +85,49 @@ class RequestMiddleware:
             await _answer(error)(scope, receive, send_with_id)
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._metrics.observe(method, _template(scope), status or 499, time.perf_counter() - started)
+            endpoint = _routed(scope) or self._template(scope["path"]) or "unmatched"
+            if status in _REFUSED:
+                address = scope["client"][0] if scope.get("client") else None
+                log.warning("request_refused", method=method, endpoint=endpoint, status=status, address=address)
+            self._metrics.observe(method, endpoint, status or 499, time.perf_counter() - started)
 
 
-def _template(scope: Scope) -> str:
+class BodyLimitMiddleware:
+    """Refuses a body over `max_bytes` with 413: by its Content-Length before it is read, else when it gets too long."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; other scopes pass."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        message = f"the body is larger than {self._max_bytes} bytes"
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdecimal() and int(declared) > self._max_bytes:
+            raise PayloadTooLargeError(message)
+        size = 0
+
+        async def receive_some() -> Message:
+            nonlocal size
+            part = await receive()
+            size += len(part.get("body", b""))
+            if size > self._max_bytes:
+                # FastAPI lets no other exception out of the reading of a body.
+                raise HTTPException(PayloadTooLargeError.status, message)
+            return part
+
+        await self._app(scope, receive_some, send)
+
+
+def _routed(scope: Scope) -> str | None:
     """The path of the route that took the request (FastAPI says it, Starlette its endpoint), not the asked path."""
     route = scope.get("route")
     if route is None and (endpoint := scope.get("endpoint")) is not None:
         route = next((route for route in scope["app"].routes if getattr(route, "endpoint", None) is endpoint), None)
-    return str(getattr(route, "path", "unmatched"))
+    return None if route is None else str(route.path)
 
 
 def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
@@ -124,8 +167,8 @@ def describe(errors: Sequence[Any]) -> str:
     return "; ".join(parts)
 
 
-def install(app: Starlette, registry: CollectorRegistry) -> None:
-    """Give the application request ids, metrics and `{"error": …}` answers."""
+def install(app: Starlette, registry: CollectorRegistry, template: FindTemplate | None = None) -> None:
+    """Give the application request ids, metrics and `{"error": …}` answers; `template` as in `RequestMiddleware`."""
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_middleware(RequestMiddleware, metrics=HttpMetrics(registry))
+    app.add_middleware(RequestMiddleware, metrics=HttpMetrics(registry), template=template)

@@ -1,5 +1,8 @@
 """GET /api/developments and /api/webhook-events."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import httpx
 import pytest
 
@@ -39,7 +42,7 @@ async def test_the_list_is_narrowed_by_jira_project_key(api: httpx.AsyncClient, 
 
 
 @pytest.mark.parametrize("path", ["/api/developments", "/api/webhook-events"])
-@pytest.mark.parametrize(("name", "value"), [("limit", "0"), ("limit", "201"), ("limit", "x"), ("cursor", "c" * 101)])
+@pytest.mark.parametrize(("name", "value"), [("limit", "0"), ("limit", "201"), ("limit", "x"), ("cursor", "c" * 256)])
 async def test_a_wrong_parameter_is_named(api: httpx.AsyncClient, path: str, name: str, value: str) -> None:
     response = await api.get(path, params={name: value})
     assert response.status_code == 400
@@ -79,3 +82,68 @@ async def test_what_does_not_exist_is_not_found(api: httpx.AsyncClient, path: st
     response = await api.get(f"{path}/{'0' * 24}")
     assert response.status_code == 404
     assert response.json()["error"].startswith("there is no such ")
+
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+async def fill_by_the_hour(db: Database) -> None:
+    """H-0 came at noon, H-1 an hour later, and so on to H-3."""
+    events = [replace(event(issue_key=f"H-{hour}"), received_at=NOON + timedelta(hours=hour)) for hour in range(4)]
+    await WebhookRepository(db, "tests").store(events)
+
+
+@pytest.mark.parametrize(
+    ("filters", "keys"),
+    [
+        ({"jira_issue_key": "H-2"}, ["H-2"]),
+        ({"jira_issue_key": "h-2"}, []),
+        ({"jira_issue_key": '{"$ne": 1}'}, []),
+        ({"status": "In Development", "jira_issue_key": "H-1"}, ["H-1"]),
+        ({"status": "Done"}, []),
+        ({"state": "published"}, ["H-0"]),
+        ({"state": "stored", "jira_project_key": "T"}, ["H-3", "H-2", "H-1"]),
+        ({"received_from": "2026-01-31T13:00:00Z"}, ["H-3", "H-2", "H-1"]),
+        ({"received_to": "2026-01-31T13:00:00Z"}, ["H-0"]),
+        ({"received_from": "2026-01-31T14:00:00+01:00", "received_to": "2026-01-31T14:00:00.001Z"}, ["H-2", "H-1"]),
+    ],
+)
+async def test_events_are_narrowed(
+    api: httpx.AsyncClient, db: Database, filters: dict[str, str], keys: list[str]
+) -> None:
+    await fill_by_the_hour(db)
+    await db["webhook_events"].update_one({"jira_issue_key": "H-0"}, {"$set": {"state": "published"}})
+    page = (await api.get("/api/webhook-events", params=filters)).json()
+    assert [item["jira_issue_key"] for item in page["items"]] == keys
+
+
+async def test_a_narrowed_list_is_paged_to_its_end(api: httpx.AsyncClient, db: Database) -> None:
+    await fill_by_the_hour(db)
+    filters = {"received_from": "2026-01-31T13:00:00Z", "limit": "2"}
+    first = (await api.get("/api/webhook-events", params=filters)).json()
+    second = (await api.get("/api/webhook-events", params={**filters, "cursor": first["next_cursor"]})).json()
+    assert [item["jira_issue_key"] for item in first["items"] + second["items"]] == ["H-3", "H-2", "H-1"]
+    assert second["next_cursor"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("state", "lost"),
+        ("status", "s" * 256),
+        ("received_from", "yesterday"),
+        ("received_from", "2026-01-31T13:00:00"),
+        ("received_from", "1769860800"),
+        ("received_to", "2026-02-30T13:00:00Z"),
+    ],
+)
+async def test_a_wrong_filter_is_named(api: httpx.AsyncClient, name: str, value: str) -> None:
+    response = await api.get("/api/webhook-events", params={name: value})
+    assert response.status_code == 400
+    assert response.json()["error"].startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+async def test_the_ends_of_time_are_moments_too(api: httpx.AsyncClient, moment: str) -> None:
+    response = await api.get("/api/webhook-events", params={"received_from": moment})
+    assert (response.status_code, response.json()["items"]) == (200, [])

@@ -1,7 +1,7 @@
 """Lets a request in: X-API-Key, before anything of its body is read.
 
 401 without a key, 403 with an unknown one or one whose scopes do not reach far enough: reading wants `read`, changing
-`write`, managing keys `admin`.
+`write`, managing keys and reading the audit log `admin`.
 """
 
 import structlog
@@ -15,19 +15,20 @@ from sdlc_agents.apikeys.repository import ApiKeyRepository
 from sdlc_agents.errors import ForbiddenError, UnauthorizedError
 
 PROTECTED = "/api/"
-KEYS = "/api/api-keys"
+DOCUMENT = "/openapi.json"
+ADMIN = ("/api/api-keys", "/api/audit-log")
 
 
 class ApiKeyMiddleware:
-    """Puts the `Caller` into the request's state, or raises."""
+    """Puts the `Caller` into the request's state, or raises. Paths outside of `/api/` pass, but for `DOCUMENT`."""
 
     def __init__(self, app: ASGIApp, repository: ApiKeyRepository) -> None:
         self._app = app
         self._repository = repository
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request; paths outside of `/api/` and other scopes pass."""
-        if scope["type"] == "http" and scope["path"].startswith(PROTECTED):
+        """One request; other scopes pass."""
+        if scope["type"] == "http" and (scope["path"].startswith(PROTECTED) or scope["path"] == DOCUMENT):
             caller = await self._authenticate(scope)
             needed = required_scope(scope["method"], scope["path"])
             if not caller.may(needed):
@@ -53,7 +54,7 @@ class ApiKeyMiddleware:
 
 def required_scope(method: str, path: str) -> keys.Scope:
     """How far a key must reach for this request."""
-    if path == KEYS or path.startswith(f"{KEYS}/"):
+    if any(path == prefix or path.startswith(f"{prefix}/") for prefix in ADMIN):
         return keys.Scope.ADMIN
     return keys.Scope.READ if method in {"GET", "HEAD", "OPTIONS"} else keys.Scope.WRITE
 

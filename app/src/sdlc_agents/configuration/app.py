@@ -7,18 +7,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sdlc_agents import __version__, web
-from sdlc_agents.apikeys import endpoints as apikeys
-from sdlc_agents.apikeys.middleware import ApiKeyMiddleware
+from sdlc_agents.apikeys.middleware import DOCUMENT, ApiKeyMiddleware
 from sdlc_agents.apikeys.repository import ApiKeyRepository
 from sdlc_agents.apikeys.service import ApiKeyService
-from sdlc_agents.developments import endpoints as developments
+from sdlc_agents.audit import AuditLog
+from sdlc_agents.configuration.routes import HEALTH, ROUTERS, RouteTable
 from sdlc_agents.developments.repository import DevelopmentRepository
 from sdlc_agents.encryption import FieldCipher
-from sdlc_agents.events import endpoints as events
 from sdlc_agents.events.repository import EventRepository
 from sdlc_agents.health import healthy
 from sdlc_agents.mongo import Database
-from sdlc_agents.projects import endpoints as projects
 from sdlc_agents.projects.service import ProjectService
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -31,21 +29,25 @@ async def _on_validation_error(_request: Request, error: Exception) -> Response:
 
 def create_app(db: Database, cipher: FieldCipher, registry: CollectorRegistry) -> FastAPI:
     """The configuration API over a database."""
-    app = FastAPI(title="Configuration API", version=__version__, openapi_url=None, max_body_size=MAX_BODY_BYTES)
+    app = FastAPI(title="Configuration API", version=__version__, openapi_url=None, redirect_slashes=False)
+    table = RouteTable(ROUTERS, (HEALTH, DOCUMENT))
+
+    async def on_wrong_method(request: Request, _error: Exception) -> Response:
+        """FastAPI's own answer names the methods of one of the path's routes alone."""
+        allowed = ", ".join(table.methods(request.url.path))
+        return web.JsonResponse({"error": "method not allowed"}, 405, {"Allow": allowed})
+
     app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(405, on_wrong_method)
     app.state.api_keys = ApiKeyService(db)
     app.state.projects = ProjectService(db, cipher)
     app.state.developments = DevelopmentRepository(db)
     app.state.events = EventRepository(db)
-    app.add_api_route("/health", healthy, include_in_schema=False)
-    for router in (
-        projects.projects,
-        projects.repositories,
-        developments.router,
-        events.router,
-        apikeys.router,
-    ):
+    app.state.audit_log = AuditLog(db)
+    app.add_api_route(HEALTH, healthy, include_in_schema=False)
+    for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(web.BodyLimitMiddleware, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(ApiKeyMiddleware, repository=ApiKeyRepository(db))
-    web.install(app, registry)
+    web.install(app, registry, table.template)
     return app

@@ -1,5 +1,8 @@
 """The only module of this domain that knows MongoDB. Rights it needs: `webhook_events` find."""
 
+from dataclasses import dataclass
+from datetime import datetime
+
 import orjson
 
 from sdlc_agents import paging
@@ -10,19 +13,38 @@ from sdlc_agents.mongo import Database, Document, translate_errors
 _FIELDS = {name: 1 for name in EventOutput.model_fields if name != "id"}
 
 
+@dataclass(frozen=True)
+class EventQuery:
+    """Which events are asked for; None means any. `received_to` is not included."""
+
+    jira_project_key: str | None = None
+    jira_issue_key: str | None = None
+    status: str | None = None
+    state: str | None = None
+    received_from: datetime | None = None
+    received_to: datetime | None = None
+
+    def document(self) -> Document:
+        """As MongoDB takes it."""
+        return paging.matching(
+            jira_project_key=self.jira_project_key,
+            jira_issue_key=self.jira_issue_key,
+            status=self.status,
+            state=self.state,
+        ) | paging.within("received_at", self.received_from, self.received_to)
+
+
 class EventRepository:
     """Reads webhook events."""
 
     def __init__(self, db: Database) -> None:
         self._events = db["webhook_events"]
 
-    async def page(self, jira_project_key: str | None, limit: int, cursor: str | None) -> paging.Page[EventOutput]:
+    async def page(self, query: EventQuery, limit: int, cursor: str | None) -> paging.Page[EventOutput]:
         """Newest first."""
-        query: Document = {} if jira_project_key is None else {"jira_project_key": {"$eq": jira_project_key}}
+        wanted = paging.after(query.document(), cursor)
         with translate_errors():
-            found = (
-                await self._events.find(paging.after(query, cursor), _FIELDS).sort("_id", -1).limit(limit + 1).to_list()
-            )
+            found = await self._events.find(wanted, _FIELDS).sort("_id", -1).limit(limit + 1).to_list()
         documents, following = paging.cut(found, limit)
         shown = [EventOutput(id=document.pop("_id"), **document) for document in documents]
         return paging.Page(items=shown, next_cursor=following)

@@ -1,9 +1,17 @@
 """Webhook events as the API shows them."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel
+
+
+class EventState(StrEnum):
+    """How far an event has come."""
+
+    STORED = "stored"
+    PUBLISHED = "published"
 
 
 class EventOutput(BaseModel):
@@ -20,7 +28,7 @@ class EventOutput(BaseModel):
     status: str
     previous_status: str | None
     event_type: str
-    state: str
+    state: EventState
     received_at: datetime
     processed_at: datetime | None = None
 

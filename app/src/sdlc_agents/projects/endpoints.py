@@ -1,12 +1,15 @@
 """/api/projects and /api/repositories."""
 
-from collections.abc import Sequence
 from typing import Annotated
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from sdlc_agents.apikeys.keys import Caller
 from sdlc_agents.apikeys.middleware import caller
+from sdlc_agents.paging import Cursor, KeyFilter, Limit
+from sdlc_agents.projects import revisions
+from sdlc_agents.projects.revisions import IfMatch
 from sdlc_agents.projects.schemas import ProjectInput, ProjectOutput, RepositoryInput, RepositoryOutput
 from sdlc_agents.projects.service import ProjectService
 
@@ -21,62 +24,99 @@ def _service(request: Request) -> ProjectService:
 
 Service = Annotated[ProjectService, Depends(_service)]
 By = Annotated[Caller, Depends(caller)]
-ProjectId = Annotated[str, Query(min_length=1, max_length=255)]
+ProjectId = Annotated[str, Query(min_length=1, max_length=255, description="The project that has it.")]
+OptionalLimit = Annotated[int | None, *Limit.__metadata__]
+"""`Limit`, where all are shown without one."""
 
 
 @projects.get("")
 async def list_projects(
-    service: Service, jira_project_key: Annotated[str | None, Query(max_length=255)] = None
+    service: Service,
+    response: Response,
+    jira_project_key: KeyFilter = None,
+    limit: OptionalLimit = None,
+    cursor: Cursor = None,
 ) -> list[ProjectOutput]:
-    """All projects; with `jira_project_key` the list of those that match."""
-    return await service.list(jira_project_key)
+    """All projects by their Jira keys, 1000 at most; with `jira_project_key` the list of those that match.
+
+    When more follow, `Link` has the address of the next page: `</api/projects?limit=…&cursor=…>; rel="next"`.
+    """
+    shown, following = await service.list(jira_project_key, limit, cursor)
+    if following is not None:
+        query = urlencode({**({"limit": limit} if limit else {}), "cursor": following})
+        response.headers["Link"] = f'</api/projects?{query}>; rel="next"'
+    return shown
 
 
 @projects.post("", status_code=201)
-async def create_project(given: ProjectInput, service: Service, by: By) -> ProjectOutput:
+async def create_project(given: ProjectInput, service: Service, response: Response, by: By) -> ProjectOutput:
     """Register a project."""
-    return await service.create(given, by)
+    shown = await service.create(given, by)
+    revisions.show(response, shown.revision)
+    return shown
 
 
 @projects.get("/{project_id}")
-async def get_project(project_id: str, service: Service) -> ProjectOutput:
+async def get_project(project_id: str, service: Service, response: Response) -> ProjectOutput:
     """One project."""
-    return await service.get(project_id)
+    shown = await service.get(project_id)
+    revisions.show(response, shown.revision)
+    return shown
 
 
 @projects.put("/{project_id}")
-async def update_project(project_id: str, given: ProjectInput, service: Service, by: By) -> ProjectOutput:
+async def update_project(
+    project_id: str, given: ProjectInput, service: Service, response: Response, by: By, if_match: IfMatch = None
+) -> ProjectOutput:
     """Replace a project. A token sent back as it was shown (masked) stays."""
-    return await service.update(project_id, given, by)
+    shown = await service.update(project_id, given, by, if_match)
+    revisions.show(response, shown.revision)
+    return shown
 
 
 @projects.delete("/{project_id}", status_code=204)
-async def delete_project(project_id: str, service: Service, by: By) -> None:
+async def delete_project(project_id: str, service: Service, by: By, if_match: IfMatch = None) -> None:
     """Remove a project."""
-    await service.delete(project_id, by)
+    await service.delete(project_id, by, if_match)
 
 
 @projects.get("/{project_id}/repositories")
-async def list_repositories(project_id: str, service: Service) -> Sequence[RepositoryOutput]:
+async def list_repositories(project_id: str, service: Service, response: Response) -> list[RepositoryOutput]:
     """A project's repositories."""
-    return await service.repositories(project_id)
+    shown = await service.get(project_id)
+    revisions.show(response, shown.revision)
+    return shown.repositories
 
 
 @projects.post("/{project_id}/repositories", status_code=201)
-async def add_repository(project_id: str, given: RepositoryInput, service: Service, by: By) -> RepositoryOutput:
+async def add_repository(
+    project_id: str, given: RepositoryInput, service: Service, response: Response, by: By, if_match: IfMatch = None
+) -> RepositoryOutput:
     """Add a repository to a project."""
-    return await service.add_repository(project_id, given, by)
+    shown, revision = await service.add_repository(project_id, given, by, if_match)
+    revisions.show(response, revision)
+    return shown
 
 
 @repositories.put("/{repository_id}")
 async def update_repository(
-    repository_id: str, project_id: ProjectId, given: RepositoryInput, service: Service, by: By
+    repository_id: str,
+    project_id: ProjectId,
+    given: RepositoryInput,
+    service: Service,
+    response: Response,
+    by: By,
+    if_match: IfMatch = None,
 ) -> RepositoryOutput:
     """Replace a repository of a project. A masked token stays."""
-    return await service.update_repository(project_id, repository_id, given, by)
+    shown, revision = await service.update_repository(project_id, repository_id, given, by, if_match)
+    revisions.show(response, revision)
+    return shown
 
 
 @repositories.delete("/{repository_id}", status_code=204)
-async def delete_repository(repository_id: str, project_id: ProjectId, service: Service, by: By) -> None:
-    """Remove a repository from a project."""
-    await service.delete_repository(project_id, repository_id, by)
+async def delete_repository(
+    repository_id: str, project_id: ProjectId, service: Service, response: Response, by: By, if_match: IfMatch = None
+) -> None:
+    """Remove a repository from a project, which keeps at least one."""
+    revisions.show(response, await service.delete_repository(project_id, repository_id, by, if_match))

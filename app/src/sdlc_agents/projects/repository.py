@@ -1,4 +1,7 @@
-"""The only module of this domain that knows MongoDB. Rights it needs: `projects` find, insert, update, remove."""
+"""The only module of this domain that knows MongoDB.
+
+Rights it needs: `projects` and `project_triggers` find, insert, update, remove; `project_checks` find, insert.
+"""
 
 from pymongo.errors import DuplicateKeyError
 
@@ -9,16 +12,25 @@ MAX_LISTED = 1000
 
 
 class ProjectRepository:
-    """Project documents. A Jira project has at most one."""
+    """Project documents, and beside each the trigger that the webhook API reads. A Jira project has at most one.
+
+    A change of a project changes its trigger in the same transaction, so neither is ever seen without the other.
+    """
 
     def __init__(self, db: Database) -> None:
         self._projects = db["projects"]
+        self._triggers = db["project_triggers"]
 
-    async def list(self, jira_project_key: str | None) -> list[Document]:
-        """All projects by key, or the one of this key."""
-        wanted = {} if jira_project_key is None else {"jira_project_key": {"$eq": jira_project_key}}
+    async def list(self, jira_project_key: str | None, after_key: str | None, limit: int) -> list[Document]:
+        """Up to `limit` projects by their keys: those that follow `after_key`, or the one of `jira_project_key`."""
+        bounds: Document = {}
+        if jira_project_key is not None:
+            bounds["$eq"] = jira_project_key
+        if after_key is not None:
+            bounds["$gt"] = after_key
+        wanted = {"jira_project_key": bounds} if bounds else {}
         with translate_errors():
-            return await self._projects.find(wanted).sort("jira_project_key", 1).limit(MAX_LISTED).to_list()
+            return await self._projects.find(wanted).sort("jira_project_key", 1).limit(limit).to_list()
 
     async def get(self, project_id: str, session: Session | None = None) -> Document | None:
         """One project."""
@@ -31,17 +43,37 @@ class ProjectRepository:
             await self._projects.insert_one(document, session=session)
         except DuplicateKeyError as error:
             raise _taken(document) from error
+        await self._set_trigger(document, session)
 
-    async def replace(self, document: Document, session: Session) -> None:
+    async def replace(self, former: Document, document: Document, session: Session) -> None:
         """Keep a project's new state; raises `ConflictError` when its Jira project has another one."""
         try:
             await self._projects.replace_one({"_id": document["_id"]}, document, session=session)
         except DuplicateKeyError as error:
             raise _taken(document) from error
+        if former["jira_project_key"] != document["jira_project_key"]:
+            await self._remove_trigger(former, session)
+        await self._set_trigger(document, session)
 
-    async def remove(self, project_id: str, session: Session) -> None:
+    async def remove(self, document: Document, session: Session) -> None:
         """Remove a project."""
-        await self._projects.delete_one({"_id": project_id}, session=session)
+        await self._projects.delete_one({"_id": document["_id"]}, session=session)
+        await self._remove_trigger(document, session)
+
+    async def _set_trigger(self, document: Document, session: Session) -> None:
+        trigger = document.get("trigger")
+        if trigger is None:
+            await self._remove_trigger(document, session)
+            return
+        await self._triggers.replace_one(
+            {"_id": document["jira_project_key"]},
+            {**trigger, "updated_at": document["updated_at"]},
+            upsert=True,
+            session=session,
+        )
+
+    async def _remove_trigger(self, document: Document, session: Session) -> None:
+        await self._triggers.delete_one({"_id": document["jira_project_key"]}, session=session)
 
 
 def _taken(document: Document) -> ConflictError:

@@ -1,89 +1,73 @@
 """Projects and repositories as the API takes and shows them."""
 
-import re
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, StringConstraints, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-_BRANCH_FORBIDDEN = re.compile(r"[\x00-\x20~^:?*\[\\\x7f]|\.\.|@\{|//|^[-/.]|[/.]$|\.lock$|/\.|\.lock/")
-
-
-def _web_address(value: str, schemes: set[str]) -> str:
-    try:
-        parts = urlsplit(value)
-        port_is_valid = parts.port is None or parts.port > 0
-    except ValueError as error:
-        raise ValueError("is not a URL") from error
-    if parts.scheme not in schemes or not parts.hostname or not port_is_valid:
-        raise ValueError(f"must be a URL that begins with {' or '.join(sorted(f'{s}://' for s in schemes))}")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("must not hold a user name or token")
-    return value
+from sdlc_agents.projects.fields import (
+    Branch,
+    EmptyIsNone,
+    JiraUrl,
+    Name,
+    ProjectKey,
+    RepositoryId,
+    RepositoryUrl,
+    ShortText,
+    StatusName,
+    Text,
+    Token,
+)
 
 
-def _repository_url(value: str) -> str:
-    parts = urlsplit(_web_address(value, {"https"}))
-    if not parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError("must name a repository, without query or fragment")
-    return value.rstrip("/")
+class EventKind(StrEnum):
+    """Jira's webhook events that may start a development."""
+
+    CREATED = "jira:issue_created"
+    UPDATED = "jira:issue_updated"
 
 
-def _jira_url(value: str) -> str:
-    return _web_address(value, {"https", "http"}) if value else value
+class Trigger(BaseModel):
+    """What starts a development: that a ticket gets this status, by an event of one of these kinds."""
 
+    status: StatusName = "In Development"
+    event_kinds: Annotated[
+        list[EventKind], Field(min_length=1, max_length=2, json_schema_extra={"uniqueItems": True})
+    ] = [EventKind.CREATED, EventKind.UPDATED]
 
-def _branch(value: str) -> str:
-    if _BRANCH_FORBIDDEN.search(value):
-        raise ValueError("is not a valid branch name")
-    return value
-
-
-def _token(value: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[\x21-\x7e]{1,1000}", value.get_secret_value()):
-        raise ValueError("must be 1 to 1000 printable characters without spaces")
-    return value
-
-
-def _empty_is_none(value: object) -> object:
-    return None if value == "" else value
-
-
-def _plain(value: str) -> str:
-    if "\x00" in value:
-        raise ValueError("must not hold a null character")
-    return value
-
-
-Text = Annotated[str, Field(max_length=10_000), AfterValidator(_plain)]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_plain)]
-ProjectKey = Annotated[str, Field(pattern=r"^[A-Z0-9_-]{1,255}$")]
-RepositoryId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    @model_validator(mode="after")
+    def _kinds_are_unique(self) -> Self:
+        if len(self.event_kinds) != len(set(self.event_kinds)):
+            raise ValueError("event_kinds: two are the same")
+        return self
 
 
 class RepositoryInput(BaseModel):
-    """A repository to be kept. `git_access_token` may be the masked one of a former answer: then it stays."""
+    """A repository to be kept.
 
-    repository_id: Annotated[RepositoryId | None, BeforeValidator(_empty_is_none)] = None
-    url: Annotated[str, Field(max_length=2000), AfterValidator(_repository_url)]
+    `git_access_token` opens it for reading and pushing; the masked one of a former answer leaves what is stored.
+    Without `repository_id` it gets one, without `base_branch` the forge's default branch is the base.
+    """
+
+    repository_id: Annotated[RepositoryId | None, EmptyIsNone] = None
+    url: RepositoryUrl
     description: Text = ""
-    git_access_token: Annotated[SecretStr, AfterValidator(_token)]
-    base_branch: Annotated[
-        Annotated[str, Field(max_length=200), AfterValidator(_branch)] | None, BeforeValidator(_empty_is_none)
-    ] = None
+    git_access_token: Token
+    base_branch: Annotated[Branch | None, EmptyIsNone] = None
 
 
 class ProjectInput(BaseModel):
-    """A project to be kept."""
+    """A project to be kept. Without a `trigger` the appliance's own holds (JIRA_TRIGGER_STATUS, both kinds)."""
 
     name: Name
     description: Text = ""
     scope: Text = ""
     jira_project_key: ProjectKey
-    jira_project_name: Annotated[str, Field(max_length=200), AfterValidator(_plain)] = ""
-    jira_project_url: Annotated[str, Field(max_length=2000), AfterValidator(_jira_url)] = ""
+    jira_project_name: ShortText = ""
+    jira_project_url: JiraUrl = ""
     repositories: Annotated[list[RepositoryInput], Field(min_length=1, max_length=200)]
+    trigger: Trigger | None = None
 
     @model_validator(mode="after")
     def _repository_ids_are_unique(self) -> Self:
@@ -104,7 +88,7 @@ class RepositoryOutput(BaseModel):
 
 
 class ProjectOutput(BaseModel):
-    """A project."""
+    """A project. `revision` counts its states from 1, changes of its repositories included; it is the ETag."""
 
     id: str
     name: str
@@ -114,5 +98,7 @@ class ProjectOutput(BaseModel):
     jira_project_name: str
     jira_project_url: str
     repositories: list[RepositoryOutput]
+    trigger: Trigger | None
+    revision: int
     created_at: datetime
     updated_at: datetime

@@ -9,8 +9,8 @@ from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.errors import ConflictError, InvalidRequestError, NotFoundError
 from sdlc_agents.ids import new_id
 from sdlc_agents.mongo import Database, Document, Session, in_transaction
-from sdlc_agents.projects import tokens
-from sdlc_agents.projects.repository import ProjectRepository
+from sdlc_agents.projects import revisions, tokens
+from sdlc_agents.projects.repository import MAX_LISTED, ProjectRepository
 from sdlc_agents.projects.schemas import ProjectInput, ProjectOutput, RepositoryInput, RepositoryOutput
 
 Change = Callable[[Document, Session], Awaitable[Document]]
@@ -18,7 +18,11 @@ Change = Callable[[Document, Session], Awaitable[Document]]
 
 
 class ProjectService:
-    """What the endpoints do."""
+    """What the endpoints do.
+
+    `if_match` is the caller's If-Match: a change raises `PreconditionFailedError` when the project has
+    another revision. Changes of repositories answer with the project's new revision too.
+    """
 
     def __init__(self, db: Database, cipher: FieldCipher) -> None:
         self._db = db
@@ -26,9 +30,17 @@ class ProjectService:
         self._projects = ProjectRepository(db)
         self._audit = AuditLog(db)
 
-    async def list(self, jira_project_key: str | None) -> list[ProjectOutput]:
-        """All projects, or those of one Jira project (none or one)."""
-        return [_shown(document) for document in await self._projects.list(jira_project_key)]
+    async def list(
+        self, jira_project_key: str | None, limit: int | None, cursor: str | None
+    ) -> tuple[list[ProjectOutput], str | None]:
+        """Projects by their Jira keys, or the one of a Jira project (none or one); and the cursor of what follows.
+
+        `cursor` is the key of the last one seen; without `limit` as many as an answer holds.
+        """
+        size = limit or MAX_LISTED
+        found = await self._projects.list(jira_project_key, cursor, size + 1)
+        following = found[size - 1]["jira_project_key"] if len(found) > size else None
+        return [_shown(document) for document in found[:size]], following
 
     async def get(self, project_id: str) -> ProjectOutput:
         """One project; raises `NotFoundError`."""
@@ -45,18 +57,19 @@ class ProjectService:
             "_id": new_id(),
             **_fields(given),
             "repositories": repositories,
+            "revision": 1,
             "created_at": moment,
             "updated_at": moment,
         }
 
         async def work(session: Session) -> None:
             await self._projects.add(document, session)
-            await self._audit.record(caller, "project.created", document["_id"], None, _masked(document), session)
+            await self._audit.record(caller, "project.created", document["_id"], None, _recorded(document), session)
 
         await in_transaction(self._db, work)
         return _shown(document)
 
-    async def update(self, project_id: str, given: ProjectInput, caller: Caller) -> ProjectOutput:
+    async def update(self, project_id: str, given: ProjectInput, caller: Caller, if_match: str | None) -> ProjectOutput:
         """Replace a project; masked tokens stay what they are."""
 
         async def change(document: Document, _session: Session) -> Document:
@@ -65,25 +78,25 @@ class ProjectService:
                 await self._repository(repository, kept, f"repositories.{index}")
                 for index, repository in enumerate(given.repositories)
             ]
-            return {**document, **_fields(given), "repositories": repositories}
+            kept_fields = {name: document[name] for name in ("_id", "created_at")}
+            return {**kept_fields, **_fields(given), "repositories": repositories}
 
-        return _shown(await self._change(project_id, "project.updated", caller, change))
+        return _shown(await self._change(project_id, "project.updated", caller, if_match, change))
 
-    async def delete(self, project_id: str, caller: Caller) -> None:
+    async def delete(self, project_id: str, caller: Caller, if_match: str | None) -> None:
         """Remove a project; raises `NotFoundError`."""
 
         async def work(session: Session) -> None:
             document = _found(await self._projects.get(project_id, session))
-            await self._projects.remove(project_id, session)
-            await self._audit.record(caller, "project.deleted", project_id, _masked(document), None, session)
+            revisions.check(if_match, document)
+            await self._projects.remove(document, session)
+            await self._audit.record(caller, "project.deleted", project_id, _recorded(document), None, session)
 
         await in_transaction(self._db, work)
 
-    async def repositories(self, project_id: str) -> Sequence[RepositoryOutput]:
-        """A project's repositories."""
-        return (await self.get(project_id)).repositories
-
-    async def add_repository(self, project_id: str, given: RepositoryInput, caller: Caller) -> RepositoryOutput:
+    async def add_repository(
+        self, project_id: str, given: RepositoryInput, caller: Caller, if_match: str | None
+    ) -> tuple[RepositoryOutput, int]:
         """Add a repository; raises `ConflictError` when the project has one of this id."""
 
         async def change(document: Document, _session: Session) -> Document:
@@ -92,12 +105,12 @@ class ProjectService:
                 raise ConflictError(f"repository_id: the project has a repository {given.repository_id} already")
             return {**document, "repositories": [*kept, await self._repository(given, [], "")]}
 
-        document = await self._change(project_id, "repository.added", caller, change)
-        return RepositoryOutput(**_masked_repository(document["repositories"][-1]))
+        document = await self._change(project_id, "repository.added", caller, if_match, change)
+        return RepositoryOutput(**_masked_repository(document["repositories"][-1])), document["revision"]
 
     async def update_repository(
-        self, project_id: str, repository_id: str, given: RepositoryInput, caller: Caller
-    ) -> RepositoryOutput:
+        self, project_id: str, repository_id: str, given: RepositoryInput, caller: Caller, if_match: str | None
+    ) -> tuple[RepositoryOutput, int]:
         """Replace a repository; its id stays, a masked token too."""
         if given.repository_id not in {None, repository_id}:
             raise InvalidRequestError("repository_id: must be the one in the path")
@@ -111,10 +124,10 @@ class ProjectService:
             replaced = await self._repository(named, kept, "")
             return {**document, "repositories": [*kept[:position], replaced, *kept[position + 1 :]]}
 
-        document = await self._change(project_id, "repository.updated", caller, change)
-        return RepositoryOutput(**_masked_repository(document["repositories"][position]))
+        document = await self._change(project_id, "repository.updated", caller, if_match, change)
+        return RepositoryOutput(**_masked_repository(document["repositories"][position])), document["revision"]
 
-    async def delete_repository(self, project_id: str, repository_id: str, caller: Caller) -> None:
+    async def delete_repository(self, project_id: str, repository_id: str, caller: Caller, if_match: str | None) -> int:
         """Remove a repository; raises `ConflictError` when it is the project's last."""
 
         async def change(document: Document, _session: Session) -> Document:
@@ -124,14 +137,19 @@ class ProjectService:
                 raise ConflictError("a project keeps at least one repository: delete the project instead")
             return {**document, "repositories": [*kept[:position], *kept[position + 1 :]]}
 
-        await self._change(project_id, "repository.removed", caller, change)
+        document = await self._change(project_id, "repository.removed", caller, if_match, change)
+        return int(document["revision"])
 
-    async def _change(self, project_id: str, action: str, caller: Caller, change: Change) -> Document:
+    async def _change(
+        self, project_id: str, action: str, caller: Caller, if_match: str | None, change: Change
+    ) -> Document:
         async def work(session: Session) -> Document:
             before = _found(await self._projects.get(project_id, session))
-            after = {**await change(before, session), "updated_at": now()}
-            await self._projects.replace(after, session)
-            await self._audit.record(caller, action, project_id, _masked(before), _masked(after), session)
+            revisions.check(if_match, before)
+            changed = await change(before, session)
+            after = {**changed, "revision": revisions.revision(before) + 1, "updated_at": now()}
+            await self._projects.replace(before, after, session)
+            await self._audit.record(caller, action, project_id, _recorded(before), _recorded(after), session)
             return after
 
         return await in_transaction(self._db, work)
@@ -172,7 +190,7 @@ def _position(repositories: Sequence[Document], repository_id: str) -> int:
 
 
 def _fields(given: ProjectInput) -> Document:
-    return given.model_dump(exclude={"repositories"})
+    return given.model_dump(mode="json", exclude={"repositories"}, exclude_none=True)
 
 
 def _masked_repository(repository: Document) -> Document:
@@ -185,10 +203,18 @@ def _masked_repository(repository: Document) -> Document:
     }
 
 
-def _masked(document: Document) -> Document:
-    return {**document, "repositories": [_masked_repository(repository) for repository in document["repositories"]]}
-
-
 def _shown(document: Document) -> ProjectOutput:
-    masked = _masked(document)
-    return ProjectOutput(id=masked.pop("_id"), **masked)
+    masked = [_masked_repository(repository) for repository in document["repositories"]]
+    fields = {
+        "trigger": None,
+        **document,
+        "id": document["_id"],
+        "revision": revisions.revision(document),
+        "repositories": masked,
+    }
+    return ProjectOutput(**{name: fields[name] for name in ProjectOutput.model_fields})
+
+
+def _recorded(document: Document) -> Document:
+    """What the audit log keeps: what the API shows."""
+    return {**_shown(document).model_dump(), "created_at": document["created_at"], "updated_at": document["updated_at"]}
