@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     mirror_command.set_defaults(action=lambda _: mirror.build())
 
     inventory_command = commands.add_parser("inventory", help="write the inventory of test hosts")
-    inventory_command.add_argument("names", nargs="*", default=[hosts.APPLIANCE], metavar="HOST")
+    inventory_command.add_argument("names", nargs="*", default=[hosts.APPLIANCE], metavar="HOST[:GROUP,…]")
     inventory_command.set_defaults(action=lambda o: _write_inventory(o.names))
 
     outside_command = commands.add_parser("exec-outside", help="run a command on another host of the network")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lab import hosts, machine, paths
@@ -36,24 +36,52 @@ def folder(names: Sequence[str]) -> Path:
     return paths.state(f"inventory{suffix}")
 
 
-def of(names: Sequence[str]) -> Path:
-    """Write the inventory of the hosts *names*, which exist, in the folder that is theirs.
+def of(described: Sequence[str]) -> Path:
+    """Write the inventory of hosts, which exist, in the folder that is theirs.
+
+    Args:
+        described: A name each, or a name and its groups: `broker:rabbitmq,backup`. A host without groups is in
+            every group that no other host claims.
 
     Raises:
-        LabError: One of them does not exist.
+        LabError: One of them does not exist, or is put into a group that does not.
     """
+    claims = parsed(described)
     known = {host.name: host for host in hosts.known()}
-    missing = [name for name in names if name not in known]
+    missing = [name for name in claims if name not in known]
     if missing:
         raise LabError(f"no such host: {', '.join(missing)}", f"make it: python -m lab host create {missing[0]}")
-    return write([known[name] for name in names], folder(names))
+    return write([known[name] for name in claims], folder(list(claims)), claims)
 
 
-def write(members: Sequence[Host], target: Path) -> Path:
-    """Write the inventory of *members*, each in every group, to *target*, with what secrets it lacks."""
+def parsed(described: Sequence[str]) -> dict[str, list[str]]:
+    """Name to the groups that were claimed for it, which may be none."""
+    claims: dict[str, list[str]] = {}
+    for text in described:
+        name, _, groups = text.partition(":")
+        claims[name] = [group for group in groups.split(",") if group]
+    unknown = sorted({group for groups in claims.values() for group in groups} - set(GROUPS))
+    if unknown:
+        raise LabError(f"no such group: {', '.join(unknown)}", f"one of {', '.join(GROUPS)}")
+    return claims
+
+
+def members_of_groups(claims: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Group to the names of its hosts: those that claim it, else those that claim nothing."""
+    rest = [name for name, groups in claims.items() if not groups]
+    return {group: [name for name, groups in claims.items() if group in groups] or rest for group in GROUPS}
+
+
+def write(members: Sequence[Host], target: Path, claims: Mapping[str, Sequence[str]] | None = None) -> Path:
+    """Write the inventory of *members* to *target*, with what secrets it lacks.
+
+    Args:
+        claims: Host name to groups, as `parsed` gives them; without, each host is in every group.
+    """
+    claims = claims or {host.name: [] for host in members}
     with locked("inventory"):
         variables = target / "group_vars" / "all"
-        replace(target / "hosts.yml", _hosts({host.name: host.address for host in members}))
+        replace(target / "hosts.yml", _hosts({host.name: host.address for host in members}, members_of_groups(claims)))
         replace(variables / "lab.yml", (paths.PACKAGE / "inventory" / "settings.yml").read_text())
         replace(variables / "machine.yml", _machine())
         _generate_secrets(target)
@@ -61,7 +89,7 @@ def write(members: Sequence[Host], target: Path) -> Path:
     return target
 
 
-def _hosts(addresses: dict[str, str]) -> str:
+def _hosts(addresses: Mapping[str, str], groups: Mapping[str, Sequence[str]]) -> str:
     options = " ".join(hosts.ssh_options()[2:])
     inventory = {
         "all": {
@@ -71,7 +99,7 @@ def _hosts(addresses: dict[str, str]) -> str:
                 "ansible_ssh_private_key_file": hosts.ssh_key(),
                 "ansible_ssh_common_args": options,
             },
-            "children": {group: {"hosts": {name: {} for name in addresses}} for group in GROUPS},
+            "children": {group: {"hosts": {name: {} for name in names}} for group, names in groups.items()},
         }
     }
     return _yaml(inventory)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lab import images, paths
 from lab.console import step
-from lab.mirror import debs, filebeat, mongodb, repository, server, wheels
+from lab.mirror import debs, docker, filebeat, mongodb, repository, server, wheels
 from lab.process import locked
 
 URL = "https://mirror.lab"
@@ -16,12 +16,15 @@ PYPI_URL = f"{URL}/pypi/simple"
 
 
 def build(suites: tuple[str, ...] = images.SUITES[:1]) -> None:
-    """Have the mirror serve what appliances install, wheels for the Pythons of *suites* among it."""
+    """Have the mirror serve what appliances on hosts of *suites* install; what it served before stays."""
     server.up()
     folder = paths.state("mirror", "apt").parent
     folder.chmod(0o755)
     with locked("mirror"), step("the package mirror"):
-        for vendor, packages in (("mongodb", mongodb.packages()), ("elastic", [filebeat.package()])):
+        vendors = {"mongodb": mongodb.packages(), "elastic": [filebeat.package()]}
+        if "bookworm" in suites:
+            vendors["docker"] = docker.packages()
+        for vendor, packages in vendors.items():
             repository.publish(folder / "apt" / vendor, [debs.build(package) for package in packages])
         lock = paths.CHECKOUT / "app" / "requirements.txt"
         wheels.publish(folder / "pypi", lock, suites)

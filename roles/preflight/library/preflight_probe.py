@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import platform
 import re
 import ssl
 import time
 import urllib.error
 import urllib.request
+import zlib
+from collections.abc import Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -28,6 +32,28 @@ options:
     type: list
     elements: str
     default: []
+  packages:
+    description: Packages to look up in the indexes of apt repositories.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      package:
+        description: Name of the package.
+        type: str
+        required: true
+      url:
+        description: Address of the repository.
+        type: str
+        required: true
+      suite:
+        description: Its suite.
+        type: str
+        required: true
+      component:
+        description: Its component.
+        type: str
+        required: true
   timeout:
     description: Seconds to wait for each address.
     type: int
@@ -79,8 +105,8 @@ def owners(inodes: set[str]) -> dict[str, str]:
     return names
 
 
-def silent(urls: list[str], timeout: int, proxy: str) -> dict[str, str]:
-    """The addresses that do not answer, each with the reason. Any HTTP status is an answer."""
+def opener(proxy: str) -> urllib.request.OpenerDirector:
+    """What asks addresses, through the proxy if there is one."""
     context = ssl.create_default_context()
     # Only whether something answers is asked: the company's authority may not be installed yet.
     context.check_hostname = False
@@ -88,17 +114,64 @@ def silent(urls: list[str], timeout: int, proxy: str) -> dict[str, str]:
     handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context)]
     if proxy:
         handlers.append(urllib.request.ProxyHandler({"http": proxy, "https": proxy}))
-    opener = urllib.request.build_opener(*handlers)
+    return urllib.request.build_opener(*handlers)
+
+
+def silent(urls: list[str], timeout: int, ask: urllib.request.OpenerDirector) -> dict[str, str]:
+    """The addresses that do not answer, each with the reason. Any HTTP status is an answer."""
     failed: dict[str, str] = {}
     for url in urls:
         try:
-            with opener.open(urllib.request.Request(url, method="HEAD"), timeout=timeout):  # noqa: S310 (the operator's)
+            with ask.open(urllib.request.Request(url, method="HEAD"), timeout=timeout):  # noqa: S310 (the operator's)
                 pass
         except urllib.error.HTTPError:
             pass
         except OSError as error:
             failed[url] = str(getattr(error, "reason", error))
     return failed
+
+
+def missing(
+    packages: Sequence[dict[str, str]], timeout: int, ask: urllib.request.OpenerDirector
+) -> dict[str, list[str]]:
+    """Reason to the packages that their repository does not carry; see https://wiki.debian.org/DebianRepository/Format."""
+    failed: dict[str, list[str]] = {}
+    known: dict[str, set[str] | str] = {}
+    for wanted in packages:
+        base = f"{wanted['url'].rstrip('/')}/dists/{wanted['suite']}/{wanted['component']}/binary-{architecture()}"
+        if base not in known:
+            known[base] = carried(base, timeout, ask)
+        names = known[base]
+        if isinstance(names, str):
+            failed.setdefault(names, []).append(wanted["package"])
+        elif names and wanted["package"] not in names:
+            failed.setdefault(f"not in {base}", []).append(wanted["package"])
+    return failed
+
+
+def carried(base: str, timeout: int, ask: urllib.request.OpenerDirector) -> set[str] | str:
+    """The names of the packages of an index, none if it wants a login, or why it cannot be read."""
+    reason = ""
+    for name in ("Packages.gz", "Packages"):
+        try:
+            with ask.open(f"{base}/{name}", timeout=timeout) as answer:
+                content = answer.read()
+            text = gzip.decompress(content) if name.endswith(".gz") else content
+        except urllib.error.HTTPError as error:
+            if error.code in {401, 403, 407}:
+                return set()
+            reason = f"{base}/{name} answers {error.code}"
+        except (OSError, EOFError, zlib.error) as error:
+            reason = f"{base}/{name}: {getattr(error, 'reason', error)}"
+        else:
+            found = re.findall(r"^Package: (\S+)$", text.decode("utf-8", "replace"), re.MULTILINE)
+            return set(found) or f"{base} carries nothing"
+    return reason
+
+
+def architecture() -> str:
+    """Debian's name of this machine's architecture."""
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
 def memory_mb() -> int:
@@ -120,6 +193,14 @@ def main() -> None:
         argument_spec={
             "ports": {"type": "list", "elements": "int", "default": []},
             "urls": {"type": "list", "elements": "str", "default": []},
+            "packages": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    name: {"type": "str", "required": True} for name in ("package", "url", "suite", "component")
+                },
+            },
             "timeout": {"type": "int", "default": 10},
             "http_proxy": {"type": "str", "default": ""},
             "path": {"type": "path", "required": True},
@@ -130,6 +211,7 @@ def main() -> None:
     sockets = listening(set(wanted["ports"]))
     names = owners(set(sockets.values()))
     disk = os.statvfs(wanted["path"])
+    ask = opener(wanted["http_proxy"])
     module.exit_json(
         changed=False,
         cpus=os.cpu_count(),
@@ -138,7 +220,8 @@ def main() -> None:
         disk_free_gb=disk.f_bavail * disk.f_frsize // 2**30,
         epoch=int(time.time()),
         ports={str(port): names.get(inode, "unknown") for port, inode in sockets.items()},
-        silent_urls=silent(wanted["urls"], wanted["timeout"], wanted["http_proxy"]),
+        silent_urls=silent(wanted["urls"], wanted["timeout"], ask),
+        missing_packages=missing(wanted["packages"], wanted["timeout"], ask),
     )
 
 
