@@ -6,6 +6,7 @@ Markdown has no words for keep their text; unknown ones keep their children's.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
@@ -80,18 +81,29 @@ def _marked(node: Node) -> str:
 
 
 def _inline(node: Node, depth: int) -> str:
-    kind = _kind(node)
-    if kind == "text":
-        return _marked(node)
-    if kind == "hardBreak":
-        return "  \n"
-    if kind in {"inlineCard", "blockCard", "embedCard"}:
-        return _link(node)
-    if kind in {"mention", "emoji", "status", "date"}:
-        return _attribute(node, "text", "shortName", "timestamp")
-    if kind == "media":
-        return f"[attachment {_attribute(node, 'alt', 'id')}]".replace(" ]", "]")
-    return _inlines(node, depth + 1)
+    as_text = _INLINE.get(_kind(node))
+    return as_text(node) if as_text is not None else _inlines(node, depth + 1)
+
+
+def _break(_node: Node) -> str:
+    return "  \n"
+
+
+def _name(node: Node) -> str:
+    return _attribute(node, "text", "shortName")
+
+
+def _media(node: Node) -> str:
+    return f"[attachment {_attribute(node, 'alt', 'id')}]".replace(" ]", "]")
+
+
+def _date(node: Node) -> str:
+    """The day, in UTC, of milliseconds since 1970; what is no such time stays as it is."""
+    milliseconds = _attribute(node, "timestamp")
+    try:
+        return datetime.fromtimestamp(int(milliseconds) / 1000, UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        return milliseconds
 
 
 def _link(node: Node) -> str:
@@ -205,7 +217,18 @@ _BLOCKS: dict[str, Callable[[Node, int], str]] = {
     "mediaGroup": _inlines,
     "mediaSingle": _inlines,
 }
-_INLINE = {"text", "hardBreak", "mention", "emoji", "status", "date", "inlineCard", "blockCard", "embedCard", "media"}
+_INLINE: dict[str, Callable[[Node], str]] = {
+    "text": _marked,
+    "hardBreak": _break,
+    "inlineCard": _link,
+    "blockCard": _link,
+    "embedCard": _link,
+    "mention": _name,
+    "emoji": _name,
+    "status": _name,
+    "date": _date,
+    "media": _media,
+}
 
 
 def _block(node: Node, depth: int) -> str:
