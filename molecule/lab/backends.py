@@ -82,7 +82,7 @@ def _arguments(image: str, folder: Path, program: Path, mongod: Path) -> list[st
 def _secrets() -> Path:
     """The folder that the container reads: passwords, the key file, the certificate and its key."""
     names = [ADDRESS, NAME, "localhost", "127.0.0.1"]
-    certificate, key = tls.issue(paths.state(), "backends", names)
+    certificate, key = tls.issue(paths.state(), "backends", names, client=True)
     folder = paths.state("backends", "keyfile").parent
     for name in ("mongodb_password", "rabbitmq_password", "keyfile"):
         if not (folder / name).is_file():

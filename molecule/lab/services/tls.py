@@ -65,30 +65,35 @@ def _subject_alternative(name: str) -> str:
     return f"IP:{name}"
 
 
-def _fits(certificate: Path, ca: Path, names: Sequence[str]) -> bool:
+def _fits(certificate: Path, ca: Path, names: Sequence[str], purposes: Sequence[str]) -> bool:
     if not _is_current(certificate):
         return False
-    signed = subprocess.run(
-        ["openssl", "verify", "-CAfile", str(ca), str(certificate)],
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
+    signed = [
+        subprocess.run(
+            ["openssl", "verify", "-CAfile", str(ca), "-purpose", purpose, str(certificate)],
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        for purpose in purposes
+    ]
     listed = _openssl("x509", "-noout", "-ext", "subjectAltName", "-in", str(certificate))
     present = {entry.strip().replace("IP Address:", "IP:") for entry in listed.replace("\n", ",").split(",")}
-    return signed.returncode == 0 and {_subject_alternative(name) for name in names} <= present
+    return all(run.returncode == 0 for run in signed) and {_subject_alternative(name) for name in names} <= present
 
 
-def issue(state: Path, name: str, names: Sequence[str]) -> tuple[Path, Path]:
+def issue(state: Path, name: str, names: Sequence[str], *, client: bool = False) -> tuple[Path, Path]:
     """A server certificate for DNS names and addresses, and its key: `state/pki/<name>.{crt,key}`.
 
-    The one on disk is kept while the CA signed it, it holds all names and lasts two more days.
+    With `client` it logs in to others as well, as the members of a replica set do (one that is alone, to itself). The
+    one on disk is kept while the CA signed it, it holds all names and uses and lasts two more days.
     """
     if not names:
         raise ValueError("a certificate needs at least one name")
     ca = ensure_ca(state)
     certificate, key = ca.with_name(f"{name}.crt"), ca.with_name(f"{name}.key")
-    if key.exists() and _fits(certificate, ca, names):
+    purposes = ["sslserver", "sslclient"] if client else ["sslserver"]
+    if key.exists() and _fits(certificate, ca, names, purposes):
         return certificate, key
     _make_key(key)
     with tempfile.TemporaryDirectory() as scratch:
@@ -97,7 +102,7 @@ def issue(state: Path, name: str, names: Sequence[str]) -> tuple[Path, Path]:
         extensions.write_text(
             "basicConstraints=critical,CA:FALSE\n"
             "keyUsage=critical,digitalSignature\n"
-            "extendedKeyUsage=serverAuth\n"
+            f"extendedKeyUsage=serverAuth{',clientAuth' if client else ''}\n"
             f"subjectAltName={','.join(_subject_alternative(entry) for entry in names)}\n",
             encoding="utf-8",
         )
