@@ -1,6 +1,6 @@
 """Migrations: idempotent, forward only."""
 
-from collections.abc import AsyncIterator
+import asyncio
 
 import pytest
 from pymongo.errors import WriteError
@@ -9,18 +9,10 @@ from sdlc_agents.encryption import FieldEncryptionError
 from sdlc_agents.migrations import schema
 from sdlc_agents.migrations.collections import COLLECTIONS
 from sdlc_agents.migrations.service import MigrationSettings, migrate
-from sdlc_agents.mongo import Client, Database
-from support.backends import EveryService, MakeSettings
+from sdlc_agents.mongo import Database
+from support.backends import MakeSettings
 
 KEY = "the operator's bootstrap key"
-
-
-@pytest.fixture
-async def fresh(client: Client, every_service: EveryService) -> AsyncIterator[Database]:
-    """A database that was never migrated."""
-    name = f"{every_service.mongo_database}_fresh"
-    yield client[name]
-    await client.drop_database(name)
 
 
 async def test_a_new_database_gets_everything_and_a_second_run_changes_nothing(
@@ -45,6 +37,11 @@ async def test_an_index_or_validator_that_was_lost_comes_back(fresh: Database) -
     assert "jira_project_key" in await fresh["projects"].index_information()
     with pytest.raises(WriteError):
         await fresh["developments"].insert_one({"_id": "x", "status": "odd"})
+
+
+async def test_several_migrations_at_once_end_well(fresh: Database) -> None:
+    await asyncio.gather(*(schema.migrate(fresh) for _ in range(3)))
+    assert await schema.migrate(fresh) is False
 
 
 async def test_a_newer_database_is_refused_before_any_change(fresh: Database) -> None:

@@ -9,6 +9,7 @@ import structlog
 from bson import ObjectId
 
 from sdlc_agents.agent.repository import TranscriptRepository
+from sdlc_agents.clock import now
 from sdlc_agents.errors import UnavailableError
 from sdlc_agents.mongo import Document
 from sdlc_agents.runner.protocol import Event, Message, to_line
@@ -56,7 +57,9 @@ class Transcript:
             if isinstance(document.get(name), str):
                 document[name] = self._redact(document[name])
         # With an id from here, storing it a second time after a lost answer changes nothing.
-        self._waiting.append({"_id": ObjectId(), **self._about, "seq": self._count, **document})
+        self._waiting.append(
+            {"_id": ObjectId(), **self._about, "seq": self._count, **document, "stored_at": now()},
+        )
         self._count += 1
 
     async def store_for_ever(self) -> None:

@@ -1,11 +1,13 @@
 """Every collection's indexes and JSON-schema validator.
 
-The validators hold what all writers agree on; fields that one service keeps for itself are free.
+The validators hold what all writers agree on; fields that one service keeps for itself are free. A collection has the
+indexes that stand here and no other; where it has an `expiry`, a setting says for how many days its documents are kept.
 https://www.mongodb.com/docs/manual/core/schema-validation/
+https://www.mongodb.com/docs/manual/core/index-ttl/
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
@@ -18,7 +20,33 @@ OPTIONAL_DATE: Schema = {"bsonType": ["date", "null"]}
 OPTIONAL_STRING: Schema = {"bsonType": ["string", "null"]}
 EVENT_KINDS: Schema = {"bsonType": "array", "items": {"enum": ["jira:issue_created", "jira:issue_updated"]}}
 TRIGGER_STATUS: Schema = {"bsonType": "string", "minLength": 1, "maxLength": 100}
+DAY_SECONDS = 24 * 60 * 60
 DEVELOPMENT_STATES = ("queued", "running", "completed", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Retention:
+    """For how many days documents are kept; 0 keeps them for ever."""
+
+    webhook_events_days: int = 0
+    transcript_days: int = 0
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """Documents go when the date in `field` is longer ago than `days` of `Retention` says."""
+
+    field: str
+    days: Literal["webhook_events_days", "transcript_days"]
+    partial: Schema | None = None
+
+    def index(self, retention: Retention) -> IndexModel | None:
+        """The TTL index; None where documents are kept for ever."""
+        days: int = getattr(retention, self.days)
+        if days == 0:
+            return None
+        options: dict[str, Any] = {} if self.partial is None else {"partialFilterExpression": self.partial}
+        return IndexModel([(self.field, ASCENDING)], name="expiry", expireAfterSeconds=days * DAY_SECONDS, **options)
 
 
 @dataclass(frozen=True)
@@ -28,6 +56,12 @@ class Collection:
     name: str
     schema: Schema
     indexes: list[IndexModel] = field(default_factory=list)
+    expiry: Expiry | None = None
+
+    def wanted(self, retention: Retention) -> list[IndexModel]:
+        """All its indexes, but for the one on `_id` that every collection has."""
+        expiry = self.expiry.index(retention) if self.expiry is not None else None
+        return self.indexes if expiry is None else [*self.indexes, expiry]
 
 
 def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:
@@ -78,7 +112,7 @@ COLLECTIONS: tuple[Collection, ...] = (
         _object({"_id": STRING, "project_id": STRING, "requested_at": DATE, "state": {"enum": ["waiting", "done"]}}),
         [
             IndexModel([("state", ASCENDING), ("requested_at", ASCENDING)], name="by_state"),
-            IndexModel([("requested_at", ASCENDING)], name="expiry", expireAfterSeconds=24 * 60 * 60),
+            IndexModel([("requested_at", ASCENDING)], name="expiry", expireAfterSeconds=DAY_SECONDS),
         ],
     ),
     Collection(
@@ -111,6 +145,8 @@ COLLECTIONS: tuple[Collection, ...] = (
                 [("state", ASCENDING), ("_id", ASCENDING)], name="outbox", partialFilterExpression={"state": "stored"}
             ),
         ],
+        # What the broker has not taken is kept, however old it is.
+        Expiry("processed_at", "webhook_events_days", {"state": "published"}),
     ),
     Collection(
         "developments",
@@ -132,12 +168,21 @@ COLLECTIONS: tuple[Collection, ...] = (
                 "pr_mr_url": OPTIONAL_STRING,
                 "error_message": OPTIONAL_STRING,
                 "completed_at": OPTIONAL_DATE,
+                "cancel_requested_at": OPTIONAL_DATE,
+                "retry_requested_at": OPTIONAL_DATE,
+                "attempts_log": {"bsonType": "array"},
             },
         ),
         [
             IndexModel([("jira_project_key", ASCENDING), ("_id", DESCENDING)], name="by_project"),
             IndexModel([("status", ASCENDING), ("_id", DESCENDING)], name="by_status"),
             IndexModel([("jira_issue_key", ASCENDING), ("_id", DESCENDING)], name="by_ticket"),
+            # Idle consumers look here each second.
+            IndexModel(
+                [("retry_requested_at", ASCENDING)],
+                name="retries",
+                partialFilterExpression={"retry_requested_at": {"$exists": True}},
+            ),
         ],
     ),
     Collection(
@@ -150,8 +195,10 @@ COLLECTIONS: tuple[Collection, ...] = (
     ),
     Collection(
         "agent_events",
-        _object({"development_id": STRING}),
+        _object({"development_id": STRING}, {"stored_at": DATE}),
         [IndexModel([("development_id", ASCENDING), ("_id", ASCENDING)], name="by_development")],
+        # `at` is what a runner says; how long it is kept goes by the consumer's clock.
+        Expiry("stored_at", "transcript_days"),
     ),
     Collection(
         "api_keys",
@@ -170,7 +217,11 @@ COLLECTIONS: tuple[Collection, ...] = (
     Collection(
         "audit_log",
         _object({"_id": STRING, "at": DATE, "action": STRING, "actor": _object({"key_id": STRING, "name": STRING})}),
-        [IndexModel([("entity_id", ASCENDING), ("_id", DESCENDING)], name="by_entity")],
+        [
+            IndexModel([("entity_id", ASCENDING), ("_id", DESCENDING)], name="by_entity"),
+            IndexModel([("action", ASCENDING), ("_id", DESCENDING)], name="by_action"),
+            IndexModel([("actor.name", ASCENDING), ("_id", DESCENDING)], name="by_actor"),
+        ],
     ),
     Collection(
         "encryption_keys",

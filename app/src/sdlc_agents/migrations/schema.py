@@ -1,21 +1,30 @@
 """Brings the database to this release's shape, and checks that it is there.
 
-Rights to migrate: `createCollection`, `collMod`, `createIndex`, `listIndexes` on the collections, `listCollections` on
-the database, and find, insert, update on `schema_version`. Rights to check: find on `schema_version`.
+Rights to migrate: `createCollection`, `collMod`, `createIndex`, `dropIndex`, `listIndexes` on the collections,
+`listCollections` on the database, find, insert, update on `schema_version`, and what `steps` change. Rights to check:
+find on `schema_version`.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
+from pymongo.errors import OperationFailure
+
 from sdlc_agents.clock import now
 from sdlc_agents.errors import ServiceError
-from sdlc_agents.migrations.collections import COLLECTIONS, Collection
+from sdlc_agents.migrations.collections import COLLECTIONS, Collection, Retention
+from sdlc_agents.migrations.indexes import set_indexes
+from sdlc_agents.migrations.steps import STEPS
 from sdlc_agents.mongo import Database, translate_errors
 
 VERSION = 2
-"""Raise it with every change of `COLLECTIONS`."""
+"""Raise it with every change of `COLLECTIONS`; what old documents need for it is a step in `steps`."""
 
 _DOCUMENT = "database"
+_NAMESPACE_EXISTS = 48
+
+log = structlog.get_logger()
 
 
 class SchemaError(ServiceError):
@@ -39,20 +48,26 @@ async def check(db: Database) -> None:
         raise SchemaError(f"the database has schema version {found}, this release needs {VERSION}")
 
 
-async def migrate(db: Database) -> bool:
+async def migrate(db: Database, retention: Retention = Retention()) -> bool:  # noqa: B008 - it is frozen
     """Bring the database to `VERSION`; True when something changed.
 
-    Raises `SchemaError`, before any change, when the database is newer.
+    The documents first, then validators and indexes, the version last: what broke off half way is done again. Raises
+    `SchemaError`, before any change, when the database is newer.
     """
     found = await version(db)
     if found > VERSION:
         raise SchemaError(f"the database has schema version {found}, newer than this release's {VERSION}")
+    for number in range(found + 1, VERSION + 1):
+        if number in STEPS:
+            await STEPS[number](db)
+            log.info("documents_migrated", schema_version=number)
     existing: dict[str, Mapping[str, Any]] = {}
     async for collection in await db.list_collections():
         existing[collection["name"]] = collection.get("options", {})
     changed = False
     for wanted in COLLECTIONS:
-        changed |= await _shape(db, wanted, existing.get(wanted.name))
+        changed |= await _validate(db, wanted, existing.get(wanted.name))
+        changed |= await set_indexes(db, wanted.name, wanted.wanted(retention))
     if found != VERSION:
         await db["schema_version"].update_one(
             {"_id": _DOCUMENT}, {"$set": {"version": VERSION, "applied_at": now()}}, upsert=True
@@ -61,16 +76,17 @@ async def migrate(db: Database) -> bool:
     return changed
 
 
-async def _shape(db: Database, wanted: Collection, options: Mapping[str, Any] | None) -> bool:
+async def _validate(db: Database, wanted: Collection, options: Mapping[str, Any] | None) -> bool:
     validator = {"$jsonSchema": wanted.schema}
-    changed = True
     if options is None:
-        await db.create_collection(wanted.name, validator=validator)
+        try:
+            await db.create_collection(wanted.name, validator=validator)
+        except OperationFailure as error:
+            # Another migration was faster.
+            if error.code != _NAMESPACE_EXISTS:
+                raise
     elif options.get("validator") != validator:
         await db.command("collMod", wanted.name, validator=validator)
     else:
-        changed = False
-    before = set(await db[wanted.name].index_information())
-    if wanted.indexes:
-        await db[wanted.name].create_indexes(wanted.indexes)
-    return changed or not {index.document["name"] for index in wanted.indexes} <= before
+        return False
+    return True

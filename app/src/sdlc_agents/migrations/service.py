@@ -1,6 +1,6 @@
-"""`sdlc-agents migrate`: indexes, validators, the data key of field encryption, and the bootstrap API key.
+"""`sdlc-agents migrate`: the database's shape, its retention, the data key of field encryption, the bootstrap API key.
 
-Safe to run again and beside running services. Prints one line `migration_finished` with `changed`; ends with 1 when
+Safe to run again and beside running services. Its last line is `migration_finished` with `changed`; ends with 1 when
 the database is newer than this release or another master key made its data key.
 """
 
@@ -16,15 +16,25 @@ from sdlc_agents.encryption import FieldCipher, master_key
 from sdlc_agents.errors import ServiceError
 from sdlc_agents.logs import configure_logging
 from sdlc_agents.migrations import schema
+from sdlc_agents.migrations.collections import Retention
 from sdlc_agents.settings import EncryptionSettings, MongoSettings, load_settings
 
 log = structlog.get_logger()
 
 
+# MongoDB's longest time to live is 2^31 - 1 seconds.
+Days = Annotated[int, Field(ge=0, le=24_000)]
+
+
 class MigrationSettings(MongoSettings, EncryptionSettings):
-    """The bootstrap key is stored as its hash; changing it replaces the former one."""
+    """The bootstrap key is stored as its hash; changing it replaces the former one.
+
+    Webhook events that the broker has taken, and transcripts, are kept for so many days; 0 keeps them for ever.
+    """
 
     configuration_api_admin_key: Annotated[SecretStr, Field(min_length=20)]
+    webhook_events_retention_days: Days = 0
+    transcript_retention_days: Days = 0
 
 
 async def migrate(settings: MigrationSettings) -> bool:
@@ -33,7 +43,8 @@ async def migrate(settings: MigrationSettings) -> bool:
     async with mongo.connect(settings, application="migrate") as client:
         db = mongo.database(client, settings)
         await mongo.ping(db)
-        changed = await schema.migrate(db)
+        retention = Retention(settings.webhook_events_retention_days, settings.transcript_retention_days)
+        changed = await schema.migrate(db, retention)
         cipher = FieldCipher(db, key)
         try:
             changed |= await cipher.ensure_key()

@@ -1,0 +1,90 @@
+"""From the state that an older release left."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo import ASCENDING, IndexModel
+
+from sdlc_agents.clock import now
+from sdlc_agents.errors import ConflictError
+from sdlc_agents.migrations import schema
+from sdlc_agents.mongo import Database
+
+STORED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def project(key: str, **more: Any) -> dict[str, Any]:
+    repository = {"repository_id": "r", "url": "https://git.example/r", "git_access_token": b"x"}
+    return {
+        "_id": key,
+        "name": key,
+        "jira_project_key": key,
+        "repositories": [{**repository, "git_access_token_hint": "****"}],
+        "created_at": STORED,
+        "updated_at": STORED,
+        **more,
+    }
+
+
+@pytest.fixture
+async def version_1(fresh: Database) -> Database:
+    """What version 1 left: its validator and indexes of `projects`, and documents without what came later."""
+    required = ["_id", "name", "jira_project_key", "repositories", "created_at", "updated_at"]
+    await fresh.create_collection("projects", validator={"$jsonSchema": {"bsonType": "object", "required": required}})
+    await fresh["projects"].create_indexes(
+        [IndexModel([("jira_project_key", ASCENDING)], name="jira_project_key", unique=True)]
+    )
+    await fresh["projects"].insert_many([project("OLD"), project("NEW", revision=7)])
+    await fresh["agent_events"].insert_one({"_id": ObjectId.from_datetime(STORED), "development_id": "d", "seq": 0})
+    await fresh["audit_log"].create_index("entity_id", name="by_entity")
+    await fresh["audit_log"].create_index("address", name="of_another_release")
+    await fresh["schema_version"].insert_one({"_id": "database", "version": 1, "applied_at": now()})
+    return fresh
+
+
+async def test_documents_of_version_1_get_what_came_later(version_1: Database) -> None:
+    assert await schema.migrate(version_1) is True
+    revisions = {found["_id"]: found["revision"] async for found in version_1["projects"].find()}
+    assert revisions == {"OLD": 1, "NEW": 7}
+    event = await version_1["agent_events"].find_one()
+    assert event is not None
+    assert event["stored_at"] == STORED
+    await schema.check(version_1)
+    assert await schema.migrate(version_1) is False
+
+
+async def test_a_migration_that_broke_off_is_done_again(version_1: Database) -> None:
+    await schema.migrate(version_1)
+    # As if it had ended before it wrote the version.
+    await version_1["schema_version"].update_one({"_id": "database"}, {"$set": {"version": 1}})
+    assert await schema.migrate(version_1) is True
+    document = await version_1["projects"].find_one({"_id": "OLD"})
+    assert document is not None
+    assert document["revision"] == 1
+    assert await schema.version(version_1) == schema.VERSION
+
+
+async def test_indexes_that_changed_or_are_not_wanted_any_more_are_replaced(version_1: Database) -> None:
+    await schema.migrate(version_1)
+    indexes = await version_1["audit_log"].index_information()
+    assert "of_another_release" not in indexes
+    assert [tuple(part) for part in indexes["by_entity"]["key"]] == [("entity_id", 1), ("_id", -1)]
+
+
+async def test_documents_that_stand_against_a_unique_index_are_named(version_1: Database) -> None:
+    await version_1["projects"].drop_index("jira_project_key")
+    await version_1["projects"].insert_one(project("OLD") | {"_id": "OLD-again"})
+    with pytest.raises(ConflictError, match=r"projects .* jira_project_key"):
+        await schema.migrate(version_1)
+    assert await schema.version(version_1) == 1
+
+
+async def test_an_events_age_is_counted_from_when_it_was_stored(version_1: Database) -> None:
+    young = ObjectId()
+    await version_1["agent_events"].insert_one({"_id": young, "development_id": "d", "at": STORED})
+    await schema.migrate(version_1)
+    event = await version_1["agent_events"].find_one({"_id": young})
+    assert event is not None
+    assert now() - event["stored_at"] < timedelta(minutes=1)
