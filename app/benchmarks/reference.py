@@ -21,7 +21,7 @@ from sdlc_agents.clock import now
 from sdlc_agents.ids import new_id
 from sdlc_agents.webhooks.endpoints import delivery_id
 from sdlc_agents.webhooks.events import Event
-from sdlc_agents.webhooks.payload import Ignored, parse
+from sdlc_agents.webhooks.payload import Ignored, Trigger, parse
 from sdlc_agents.webhooks.settings import WebhookSettings
 from sdlc_agents.webhooks.signature import is_authentic
 
@@ -34,6 +34,7 @@ async def reference_app(settings: WebhookSettings) -> AsyncIterator[Starlette]:
         await amqp.connect(settings, application="reference") as connection,
     ):
         events = mongo.database(client, settings)["webhook_events"]
+        trigger = Trigger(settings.jira_trigger_status)
         channel = await connection.channel(publisher_confirms=False)
         exchange = await channel.get_exchange(amqp.EXCHANGE, ensure=False)
 
@@ -41,7 +42,7 @@ async def reference_app(settings: WebhookSettings) -> AsyncIterator[Starlette]:
             body = await request.body()
             if not is_authentic(body, request.headers.get("x-hub-signature"), settings.secrets):
                 return JSONResponse({"error": "the signature is wrong"}, 401)
-            delivery = parse(body, settings.jira_trigger_status)
+            delivery = parse(body, lambda _project_key: trigger)
             if isinstance(delivery, Ignored):
                 return JSONResponse({"status": "ignored", "message": delivery.reason})
             event = Event(

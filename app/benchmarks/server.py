@@ -16,6 +16,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from benchmarks.reference import reference_app
+from benchmarks.tickets import STATUS
 from sdlc_agents import amqp, mongo
 from sdlc_agents.health import Check, health_server
 from sdlc_agents.logs import configure_logging
@@ -26,19 +27,9 @@ from sdlc_agents.webhooks import service
 from sdlc_agents.webhooks.endpoints import create_app
 from sdlc_agents.webhooks.events import Event, Outcome
 from sdlc_agents.webhooks.ingest import GroupCommit
-from sdlc_agents.webhooks.outbox import Outbox
+from sdlc_agents.webhooks.payload import Trigger
 from sdlc_agents.webhooks.repository import WebhookRepository
 from sdlc_agents.webhooks.settings import WebhookSettings
-
-
-class _NoOutbox(Outbox):
-    """Publishes nothing."""
-
-    def __init__(self) -> None:
-        pass
-
-    def offer(self, event: Event) -> None:
-        del event
 
 
 class _NoDatabase(GroupCommit):
@@ -52,15 +43,19 @@ class _NoDatabase(GroupCommit):
         return Outcome.STORED
 
 
+def _trigger(_project_key: str) -> Trigger:
+    return Trigger(STATUS)
+
+
 @asynccontextmanager
 async def _application(variant: str, settings: WebhookSettings, registry: CollectorRegistry) -> AsyncIterator[Any]:
     if variant == "verify":
-        yield create_app(settings, _NoDatabase(), _NoOutbox(), registry)
+        yield create_app(settings, _NoDatabase(), registry, _trigger)
     elif variant == "store":
         async with mongo.connect(settings, application="bench") as client:
             repository = WebhookRepository(mongo.database(client, settings), "bench")
             async with GroupCommit(repository.store) as ingest:
-                yield create_app(settings, ingest, _NoOutbox(), registry)
+                yield create_app(settings, ingest, registry, _trigger)
     else:
         async with reference_app(settings) as app:
             yield app

@@ -18,7 +18,6 @@ from sdlc_agents.ids import new_id
 from sdlc_agents.webhooks.bodies import BodyReader
 from sdlc_agents.webhooks.events import Event, Outcome
 from sdlc_agents.webhooks.ingest import GroupCommit
-from sdlc_agents.webhooks.outbox import Outbox
 from sdlc_agents.webhooks.payload import Ignored, TriggerOf, parse
 from sdlc_agents.webhooks.settings import WebhookSettings
 from sdlc_agents.webhooks.signature import is_authentic
@@ -50,7 +49,6 @@ class WebhookMetrics:
 def create_app(
     settings: WebhookSettings,
     ingest: GroupCommit,
-    outbox: Outbox,
     registry: CollectorRegistry,
     trigger_of: TriggerOf,
 ) -> Starlette:
@@ -90,7 +88,6 @@ def create_app(
         if outcome is Outcome.DUPLICATE:
             log.info("delivery_duplicate", jira_issue_key=delivery.jira_issue_key, retry=retry)
             return "duplicate", "this delivery was accepted before"
-        outbox.offer(event)
         log.info(
             "delivery_accepted",
             development_id=event.development_id,

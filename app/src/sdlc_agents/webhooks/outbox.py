@@ -1,15 +1,16 @@
 """The outbox: every stored event goes to the broker, also when the broker was away or a process died.
 
 The event document is the entry. Events of this process come from memory right after they were stored; after any
-trouble, and at the start, the loop reads the database instead ("behind"), oldest first, until nothing is left there.
-Every so often it also looks for events that a dead process left. At least once, normally once; in order per ticket.
+trouble, and at the start, the loop first takes from the database what is not in memory ("behind"), oldest first, until
+nothing is left there. Every so often it also looks for events that a dead process left. At least once, normally once;
+in order per ticket.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import groupby
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -17,11 +18,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from sdlc_agents.clock import now
 from sdlc_agents.errors import ServiceError
 from sdlc_agents.mongo import is_outage
-from sdlc_agents.webhooks.events import Event
+from sdlc_agents.webhooks.events import Event, Outcome
 from sdlc_agents.webhooks.publisher import Publisher
 from sdlc_agents.webhooks.repository import LEASE, WebhookRepository
 
-BATCH = 200
+BATCH = 500
 MEMORY = 5000
 SWEEP_SECONDS = 5.0
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -32,7 +33,7 @@ log = structlog.get_logger()
 
 
 class Outbox:
-    """`offer` what was stored; run `run` beside it until `stop`."""
+    """`store` events through it; run `run` beside it until `stop`."""
 
     def __init__(
         self,
@@ -45,23 +46,32 @@ class Outbox:
         self._repository = repository
         self._publisher = publisher
         self._sweep_seconds = sweep_seconds
+        # What is in memory: on its way to the database, and stored. The database is asked for all but these.
+        self._storing: set[str] = set()
         self._fresh: deque[Event] = deque()
         self._behind = True
-        self._missed = False
+        self._next_sweep = 0.0
         self._failures = 0
         self._wake = asyncio.Event()
         self._published = Counter("sdlc_events_published", "Events that the broker has confirmed", registry=registry)
         self._failed = Counter("sdlc_publish_failures", "Events that could not be published now", registry=registry)
         self._waiting = Gauge("sdlc_outbox_events", "Stored events that wait to be published", registry=registry)
 
-    def offer(self, event: Event) -> None:
-        """Hand over an event that was just stored."""
-        if self._behind or len(self._fresh) >= MEMORY:
-            self._missed = True
-            self._fall_behind()
-        else:
-            self._fresh.append(event)
+    async def store(self, events: Sequence[Event]) -> Sequence[Outcome | ServiceError]:
+        """Store events with one write and take those that are stored; see `WebhookRepository.store`."""
+        identities = {event.id for event in events}
+        self._storing |= identities
+        try:
+            outcomes = await self._repository.store(events)
+            stored = [event for event, outcome in zip(events, outcomes, strict=True) if outcome is Outcome.STORED]
+            if len(self._fresh) + len(stored) > MEMORY:
+                self._fall_behind()
+            else:
+                self._fresh.extend(stored)
+        finally:
+            self._storing -= identities
         self._wake.set()
+        return outcomes
 
     async def run(self, stop: asyncio.Event) -> None:
         """Publish until told to stop, then what is at hand, and give back the rest.
@@ -88,8 +98,8 @@ class Outbox:
             if not await self._round():
                 await self._measure()
                 await _any(stop, timeout=self._backoff())
-            elif not self._fresh and not await _any(stop, self._wake, timeout=self._sweep_seconds):
-                self._behind = True  # time to look for what others left
+            elif not self._fresh:
+                await _any(stop, self._wake, timeout=self._sweep_seconds)
         await self._round()
 
     async def _measure(self) -> None:
@@ -122,14 +132,19 @@ class Outbox:
     async def _take(self) -> Sequence[Event]:
         if self._fresh and now() - self._fresh[0].received_at > LEASE / 2:
             self._fall_behind()
-        if not self._behind:
-            return [self._fresh.popleft() for _ in range(min(len(self._fresh), BATCH))]
-        self._missed = False
-        events = await self._repository.claim(BATCH)
-        if not events and not self._missed:
+        if self._behind or time.monotonic() >= self._next_sweep:
             self._behind = False
-            self._waiting.set(0)
-        return events
+            claimed = await self._repository.claim(BATCH, without=self._in_memory())
+            if claimed:
+                self._behind = True
+                in_memory = self._in_memory()  # what came while the database searched may have been found, too
+                return [event for event in claimed if event.id not in in_memory]
+            self._next_sweep = time.monotonic() + self._sweep_seconds
+            self._waiting.set(len(self._fresh))
+        return [self._fresh.popleft() for _ in range(min(len(self._fresh), BATCH))]
+
+    def _in_memory(self) -> set[str]:
+        return self._storing.union(event.id for event in self._fresh)
 
     def _fall_behind(self) -> None:
         self._behind = True
@@ -139,9 +154,7 @@ class Outbox:
         """Publish a batch; whether all of it went out. Raises `UnavailableError` before any when the broker is away."""
         await self._repository.queue_developments(events)
         await self._publisher.connect()
-        tickets = groupby(sorted(events, key=_ticket), key=_ticket)
-        done = await asyncio.gather(*(self._publish_ticket(list(group)) for _, group in tickets))
-        published = [event for group in done for event in group]
+        published = await self._publish_in_order(events)
         if published:
             await self._repository.mark_published(published, now())
             self._published.inc(len(published))
@@ -157,16 +170,17 @@ class Outbox:
             log.warning("events_not_published", events=left)
         return not left
 
-    async def _publish_ticket(self, events: Sequence[Event]) -> list[Event]:
-        """One ticket's events in order, up to the first that the broker does not take."""
-        published: list[Event] = []
+    async def _publish_in_order(self, events: Sequence[Event]) -> list[Event]:
+        """All tickets at once, but one ticket's events one after the other, up to the first that is not taken."""
+        tickets: dict[str, deque[Event]] = {}
         for event in events:
-            try:
-                await self._publisher.publish(event)
-            except ServiceError as error:
-                log.debug("publish_failed", development_id=event.development_id, error=error.message)
-                break
-            published.append(event)
+            tickets.setdefault(event.delivery.jira_issue_key, deque()).append(event)
+        published: list[Event] = []
+        while tickets:
+            taken = await self._publisher.publish([waiting.popleft() for waiting in tickets.values()])
+            published += taken
+            confirmed = {event.delivery.jira_issue_key for event in taken}
+            tickets = {ticket: waiting for ticket, waiting in tickets.items() if waiting and ticket in confirmed}
         return published
 
 
@@ -177,7 +191,3 @@ async def _any(*events: asyncio.Event, timeout: float) -> bool:  # noqa: ASYNC10
     for wait in waiting:
         wait.cancel()
     return bool(done)
-
-
-def _ticket(event: Event) -> str:
-    return event.delivery.jira_issue_key

@@ -5,18 +5,21 @@ exchange `webhook.development.request` with key `webhook.development.<PROJECT KE
 """
 
 import asyncio
+from collections.abc import Sequence
 
-import aio_pika
 import orjson
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import AMQPError
+from aiormq import Channel
+from aiormq.abc import ChannelFrame
 from aiormq.exceptions import AMQPException
 
 from sdlc_agents import amqp
 from sdlc_agents.errors import UnavailableError
 from sdlc_agents.settings import AmqpSettings
 from sdlc_agents.webhooks.events import Event
+from sdlc_agents.webhooks.frames import Message, encode
 
 CONFIRM_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
@@ -32,8 +35,7 @@ class Publisher:
         self._settings = settings
         self._application = application
         self._connection: AbstractConnection | None = None
-        self._channel: AbstractChannel | None = None
-        self._exchange: AbstractExchange | None = None
+        self._channel: Channel | None = None
         self._lock = asyncio.Lock()
 
     async def connect(self) -> None:
@@ -42,28 +44,36 @@ class Publisher:
             if not self._is_open():
                 await self._reopen()
 
-    async def publish(self, event: Event) -> None:
-        """Send one event; returns when the broker has it on disk.
+    async def publish(self, events: Sequence[Event]) -> list[Event]:
+        """Send events with one write; those that the broker has on disk, in their order.
 
-        Raises `UnavailableError` when there is no connection, or the broker refuses the event or has no queue for it.
+        The others it refused, had no queue for (a returned message counts as refused although it is acknowledged too)
+        or did not confirm within `CONFIRM_SECONDS`. Raises `UnavailableError` when there is no connection.
         """
-        if self._exchange is None:
+        channel = self._channel
+        if channel is None or channel.is_closed:
             raise UnavailableError("the broker is not connected")
-        try:
-            await self._exchange.publish(
-                _message(event),
-                amqp.routing_key(event.delivery.jira_project_key),
-                mandatory=True,
-                timeout=CONFIRM_SECONDS,
-            )
-        except _FAILURES as error:
-            if isinstance(error, asyncio.CancelledError) and _cancelled():
+        frame_max = channel.connection.connection_tune.frame_max
+        payload = b"".join([encode(_message(event), channel.number, frame_max) for event in events])
+        async with channel.lock:
+            confirmations = [_expect(channel, event.development_id) for event in events]
+            try:
+                await channel.write_queue.put(ChannelFrame(payload, should_close=False))
+                _, late = await asyncio.wait(confirmations, timeout=CONFIRM_SECONDS)
+            except BaseException:
+                self._channel = None  # its numbers may be wrong now
+                for confirmation in confirmations:
+                    confirmation.cancel()
                 raise
-            raise UnavailableError(f"the broker did not take the message: {type(error).__name__}") from error
+        if late:
+            await self.close()
+        for event in events:
+            channel.message_id_delivery_tag.pop(event.development_id, None)
+        return [event for event, confirmation in zip(events, confirmations, strict=True) if _confirmed(confirmation)]
 
     async def close(self) -> None:
         """End the connection; what was not confirmed stays in the outbox."""
-        connection, self._connection, self._channel, self._exchange = self._connection, None, None, None
+        connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):
@@ -76,18 +86,37 @@ class Publisher:
         try:
             self._connection = await amqp.connect(self._settings, application=self._application)
             async with asyncio.timeout(amqp.CONNECT_SECONDS):
-                self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-                # ensure=False: the exchange is the rabbitmq role's; this user may write to it and nothing else.
-                self._exchange = await self._channel.get_exchange(amqp.EXCHANGE, ensure=False)
+                opened = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+                underlay = await opened.get_underlay_channel()
         except _FAILURES as error:
             if isinstance(error, asyncio.CancelledError) and _cancelled():
                 raise
             raise UnavailableError("the broker is not available") from error
+        assert isinstance(underlay, Channel)  # noqa: S101 - the only kind there is
+        self._channel = underlay
         log.info("broker_connected")
 
     def _is_open(self) -> bool:
         connection, channel = self._connection, self._channel
         return connection is not None and channel is not None and not connection.is_closed and not channel.is_closed
+
+
+def _expect(channel: Channel, message_id: str) -> "asyncio.Future[object]":
+    """What the broker will say of the next message on the channel: aiormq resolves or rejects it."""
+    channel.delivery_tag += 1
+    confirmation: asyncio.Future[object] = channel.create_future()
+    channel.confirmations[channel.delivery_tag] = confirmation
+    channel.message_id_delivery_tag[message_id] = channel.delivery_tag
+    return confirmation
+
+
+def _confirmed(confirmation: "asyncio.Future[object]") -> bool:
+    if not confirmation.done() or confirmation.cancelled():
+        return False
+    if (error := confirmation.exception()) is not None:
+        log.debug("publish_failed", error=type(error).__name__)
+        return False
+    return True
 
 
 def _cancelled() -> bool:
@@ -96,7 +125,7 @@ def _cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _message(event: Event) -> aio_pika.Message:
+def _message(event: Event) -> Message:
     delivery = event.delivery
     body = {
         "jira_issue_id": delivery.jira_issue_id,
@@ -106,11 +135,10 @@ def _message(event: Event) -> aio_pika.Message:
         "description": delivery.description,
         "development_id": event.development_id,
     }
-    return aio_pika.Message(
+    return Message(
         orjson.dumps(body),
-        content_type="application/json",
-        content_encoding="utf-8",
-        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        exchange=amqp.EXCHANGE,
+        routing_key=amqp.routing_key(delivery.jira_project_key),
         message_id=event.development_id,
         timestamp=event.received_at,
         type="development.requested",

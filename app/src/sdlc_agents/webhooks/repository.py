@@ -3,11 +3,10 @@
 Rights it needs: `webhook_events` find, insert, update; `developments` find, insert, update.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
-from pymongo import UpdateOne
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError
 
 from sdlc_agents.clock import now
@@ -50,26 +49,21 @@ class WebhookRepository:
             event.document() | {"state": "stored", "publisher": self._owner, "publish_lease_until": lease}
             for event in events
         ]
-        try:
-            with translate_errors():
-                await self._events.insert_many(documents, ordered=False)
-        except BulkWriteError as error:
-            details: Document = dict(error.details or {})
-            if details.get("writeConcernErrors"):
-                raise UnavailableError("the database did not confirm the write") from error
-            for problem in details.get("writeErrors", []):
-                outcomes[problem["index"]] = (
-                    Outcome.DUPLICATE
-                    if problem["code"] == DUPLICATE_KEY
-                    else UnavailableError("the database refused the delivery")
-                )
+        for index, code in (await _insert(self._events, documents)).items():
+            outcomes[index] = (
+                Outcome.DUPLICATE if code == DUPLICATE_KEY else UnavailableError("the database refused the delivery")
+            )
         return outcomes
 
-    async def claim(self, limit: int) -> list[Event]:
-        """Take up to `limit` unpublished events, oldest first: this process's own and those whose lease ran out."""
+    async def claim(self, limit: int, *, without: Collection[str] = ()) -> list[Event]:
+        """Take up to `limit` unpublished events, oldest first: this process's own and those whose lease ran out.
+
+        `without` names events, by their id, that stay where they are.
+        """
         moment = now()
         free: Document = {
             "state": "stored",
+            "_id": {"$nin": list(without)},
             "$or": [{"publisher": self._owner}, {"publish_lease_until": {"$lt": moment}}],
         }
         with translate_errors():
@@ -96,14 +90,9 @@ class WebhookRepository:
 
     async def queue_developments(self, events: Sequence[Event]) -> None:
         """Make the developments of these events, queued, unless they exist."""
-        with translate_errors():
-            await self._developments.bulk_write(
-                [
-                    UpdateOne({"_id": event.development_id}, {"$setOnInsert": _development(event)}, upsert=True)
-                    for event in events
-                ],
-                ordered=False,
-            )
+        codes = await _insert(self._developments, [_development(event) for event in events])
+        if any(code != DUPLICATE_KEY for code in codes.values()):
+            raise UnavailableError("the database refused a development")
 
     async def mark_published(self, events: Sequence[Event], moment: datetime) -> None:
         """Note that the broker has taken these events."""
@@ -117,9 +106,26 @@ class WebhookRepository:
             )
 
 
-def _development(event: Event) -> dict[str, Any]:
+async def _insert(collection: AsyncCollection[Document], documents: Sequence[Document]) -> dict[int, int]:
+    """Insert with one write, majority and journal; the error code of each that was refused, by its place.
+
+    Raises `UnavailableError` when it is not known what became of them.
+    """
+    try:
+        with translate_errors():
+            await collection.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        details: Document = dict(error.details or {})
+        if details.get("writeConcernErrors"):
+            raise UnavailableError("the database did not confirm the write") from error
+        return {problem["index"]: problem["code"] for problem in details.get("writeErrors", [])}
+    return {}
+
+
+def _development(event: Event) -> Document:
     document = event.document()
     return {
+        "_id": event.development_id,
         "status": "queued",
         **{name: document[name] for name in ("jira_issue_id", "jira_issue_key", "jira_project_key")},
         **{name: document[name] for name in ("summary", "description", "components")},

@@ -61,9 +61,9 @@ async def webhook_service(settings: WebhookSettings, registry: CollectorRegistry
         publishing = asyncio.create_task(outbox.run(stop), name="outbox")
         watching = asyncio.create_task(triggers.run(stop), name="triggers")
         try:
-            async with GroupCommit(repository.store) as ingest:
+            async with GroupCommit(outbox.store) as ingest:
                 yield WebhookService(
-                    app=create_app(settings, ingest, outbox, registry, triggers.of),
+                    app=create_app(settings, ingest, registry, triggers.of),
                     checks={
                         "database": lambda: mongo.ping(db),
                         "schema": lambda: schema.check(db),
