@@ -5,20 +5,20 @@ import re
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
-from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from sdlc_agents import web
 from sdlc_agents.clock import now
 from sdlc_agents.errors import UnauthorizedError
 from sdlc_agents.health import healthy
 from sdlc_agents.ids import new_id
+from sdlc_agents.metrics import HttpMetrics
+from sdlc_agents.web import RequestMiddleware
 from sdlc_agents.webhooks.bodies import BodyReader
 from sdlc_agents.webhooks.events import Event, Outcome
 from sdlc_agents.webhooks.ingest import GroupCommit
 from sdlc_agents.webhooks.payload import Ignored, TriggerOf, parse
+from sdlc_agents.webhooks.routing import FixedRoute, FixedRoutes
 from sdlc_agents.webhooks.settings import WebhookSettings
 from sdlc_agents.webhooks.signature import is_authentic
 
@@ -51,13 +51,13 @@ def create_app(
     ingest: GroupCommit,
     registry: CollectorRegistry,
     trigger_of: TriggerOf,
-) -> Starlette:
-    """The application. A bare Starlette: one endpoint that needs no model of its body, at the highest rate."""
+) -> ASGIApp:
+    """The application: one endpoint that needs no model of its body, at the highest rate."""
     metrics = WebhookMetrics(registry)
     bodies = BodyReader()
     secrets = settings.secrets
 
-    async def webhook(request: Request) -> Response:
+    async def webhook(request: Request) -> dict[str, str]:
         headers = request.headers
         async with bodies.read(request) as body:
             signature = headers.get("x-hub-signature")
@@ -69,7 +69,7 @@ def create_app(
                 metrics.retries.labels(str(retry) if retry <= MAX_RETRIES else "more").inc()
             status, message = await judge(body, headers.get("x-atlassian-webhook-identifier"), retry)
         metrics.deliveries.labels(status).inc()
-        return web.JsonResponse({"status": status, "message": message})
+        return {"status": status, "message": message}
 
     async def judge(body: bytes, identifier: str | None, retry: int) -> tuple[str, str]:
         delivery = parse(body, trigger_of)
@@ -96,12 +96,14 @@ def create_app(
         )
         return "accepted", f"{delivery.jira_issue_key} is queued"
 
-    async def health(_request: Request) -> Response:
-        return web.JsonResponse(healthy())
+    async def health(_request: Request) -> dict[str, str]:
+        return healthy()
 
-    app = Starlette(routes=[Route("/webhook", webhook, methods=["POST"]), Route("/health", health)])
-    web.install(app, registry)
-    return app
+    routes = FixedRoutes(
+        FixedRoute("/webhook", frozenset({"POST"}), webhook),
+        FixedRoute("/health", frozenset({"GET", "HEAD"}), health),
+    )
+    return RequestMiddleware(routes, HttpMetrics(registry))
 
 
 def retries(header: str | None) -> int:

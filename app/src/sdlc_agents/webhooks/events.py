@@ -1,6 +1,6 @@
 """What the database keeps of a delivery: the event document, which is the outbox entry too."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
@@ -28,11 +28,22 @@ class Event:
 
     def document(self) -> Document:
         """The event's own fields, as `webhook_events` keeps them (`raw_payload` is the signed text itself)."""
+        delivery = self.delivery
         return {
             "_id": self.id,
             "development_id": self.development_id,
             "delivery_id": self.delivery_id,
             "received_at": self.received_at,
             "raw_payload": self.raw_payload,
-            **asdict(self.delivery),
+            "event_type": delivery.event_type,
+            "jira_issue_id": delivery.jira_issue_id,
+            "jira_issue_key": delivery.jira_issue_key,
+            "jira_project_key": delivery.jira_project_key,
+            "summary": delivery.summary,
+            "description": delivery.description,
+            "status": delivery.status,
+            "previous_status": delivery.previous_status,
+            "components": [
+                {"name": component.name, "description": component.description} for component in delivery.components
+            ],
         }

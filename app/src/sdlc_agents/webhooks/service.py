@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 from prometheus_client import CollectorRegistry
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from sdlc_agents import mongo
 from sdlc_agents.errors import ServiceError
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 class WebhookService:
     """A running service: its application and what `/ready` asks."""
 
-    app: Starlette
+    app: ASGIApp
     checks: dict[str, Check]
 
 
