@@ -41,15 +41,15 @@ class Backends:
 def up() -> Backends:
     """Have both services running; those that run already are kept, with what they hold."""
     engine.ensure()
-    image = images.programs("backends", PACKAGES, _HOOKS)
+    programs = image()
     mongod = downloads.mongod()
     with locked("backends"):
         folder = _secrets()
         program = paths.PACKAGE / "inside" / "backends.py"
         certificate = (folder / "tls.crt").read_text()
-        key = content_key(image, program.read_text(), certificate)
+        key = content_key(programs, program.read_text(), certificate)
         with step("MongoDB and RabbitMQ for tests"):
-            containers.ensure(CONTAINER, key, _arguments(image, folder, program, mongod))
+            containers.ensure(CONTAINER, key, _arguments(programs, folder, program, mongod))
             probe = ["test", "-e", "/run/lab/ready"]
             containers.wait_for(CONTAINER, probe, "MongoDB and RabbitMQ answer", timeout=150)
     mongo = quote((folder / "mongodb_password").read_text().strip())
@@ -62,6 +62,11 @@ def up() -> Backends:
     )
 
 
+def image() -> str:
+    """The image that has what both services need; an engine must answer."""
+    return images.programs("backends", PACKAGES, _HOOKS)
+
+
 def down() -> None:
     """Remove the services and what they hold."""
     if engine.answers():
@@ -69,13 +74,13 @@ def down() -> None:
         say("the test services are gone")
 
 
-def _arguments(image: str, folder: Path, program: Path, mongod: Path) -> list[str]:
+def _arguments(programs: str, folder: Path, program: Path, mongod: Path) -> list[str]:
     return [
         *("--hostname", "backends", "--network", engine.NETWORK, "--ip", ADDRESS),
         *("--network-alias", NAME, "--env", f"LAB_ADDRESS={ADDRESS}", "--tmpfs", "/run"),
         *("--volume", f"{folder}:/lab/secrets:ro", "--volume", f"{mongod.parent}:/lab/mongod:ro"),
         *("--volume", f"{program}:/lab/backends.py:ro"),
-        *(image, "python3", "/lab/backends.py"),
+        *(programs, "python3", "/lab/backends.py"),
     ]
 
 

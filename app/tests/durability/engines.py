@@ -1,0 +1,115 @@
+"""A MongoDB and a RabbitMQ of a test's own, which it may kill: two containers of the lab's image, on loopback."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import aio_pika
+import pymongo
+from aio_pika.exceptions import AMQPError
+from aiormq.exceptions import AMQPException
+from pymongo.errors import OperationFailure, PyMongoError
+
+from sdlc_agents import amqp
+from sdlc_agents.mongo import Document
+from support.lab import lab_module
+from support.processes import free_port
+from support.waiting import until
+
+START_SECONDS = 90
+_MONGOD = (
+    "mkdir -p /data && exec /lab/mongod/mongod --dbpath=/data --bind_ip_all --port={port} --replSet=rs0 "
+    "--wiredTigerCacheSizeGB=0.25 --oplogSize=64 --quiet"
+)
+_RABBITMQ = (
+    "printf 'listeners.tcp.default = {port}\\nloopback_users = none\\ndisk_free_limit.absolute = 50MB\\n' "
+    "> /etc/rabbitmq/rabbitmq.conf && exec /usr/sbin/rabbitmq-server"
+)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One container; what it wrote outlives its process."""
+
+    container: str
+    url: str
+    answers: Callable[[], Awaitable[bool]]
+
+    async def kill(self) -> None:
+        """End its processes as `kill -9` does."""
+        await _docker("kill", "--signal=KILL", self.container)
+
+    async def start(self) -> None:
+        """Start it again; returns at once."""
+        await _docker("start", self.container)
+
+    async def ready(self) -> None:
+        """Return when it answers."""
+        await until(self.answers, seconds=START_SECONDS)
+
+
+@asynccontextmanager
+async def mongod() -> AsyncIterator[Engine]:
+    """A replica set of one member."""
+    folder = (await asyncio.to_thread(lab_module("downloads").mongod)).parent
+    port = free_port()
+    url = f"mongodb://127.0.0.1:{port}/?replicaSet=rs0"
+
+    async def answers() -> bool:
+        direct = f"mongodb://127.0.0.1:{port}/?directConnection=true&serverSelectionTimeoutMS=500&timeoutMS=2000"
+        async with pymongo.AsyncMongoClient[Document](direct) as client:
+            with suppress(PyMongoError):
+                with suppress(OperationFailure):  # AlreadyInitialized
+                    member = {"_id": 0, "host": f"127.0.0.1:{port}"}
+                    await client.admin.command("replSetInitiate", {"_id": "rs0", "members": [member]})
+                return bool((await client.admin.command("hello")).get("isWritablePrimary"))
+        return False
+
+    async with _container("mongod", port, _MONGOD, "--volume", f"{folder}:/lab/mongod:ro") as name:
+        yield Engine(name, url, answers)
+
+
+@asynccontextmanager
+async def rabbitmq() -> AsyncIterator[Engine]:
+    """A broker with the product's exchange and queue."""
+    port = free_port()
+    url = f"amqp://guest:guest@127.0.0.1:{port}/"
+
+    async def answers() -> bool:
+        with suppress(AMQPError, AMQPException, OSError, TimeoutError):
+            async with await aio_pika.connect(url, timeout=2) as connection:
+                channel = await connection.channel()
+                exchange = await channel.declare_exchange(amqp.EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+                queue = await channel.declare_queue(
+                    amqp.QUEUE, durable=True, arguments={"x-queue-type": "quorum"}, timeout=10
+                )
+                await queue.bind(exchange, amqp.routing_key("*"))
+                return True
+        return False
+
+    arguments = ("--env", "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=+S 2:2 +sbwt none +sbwtdcpu none")
+    async with _container("rabbitmq", port, _RABBITMQ, *arguments, "--hostname=durability") as name:
+        yield Engine(name, url, answers)
+
+
+@asynccontextmanager
+async def _container(kind: str, port: int, script: str, *arguments: str) -> AsyncIterator[str]:
+    name = f"sdlc-durability-{kind}-{secrets.token_hex(4)}"
+    image = await asyncio.to_thread(lab_module("backends").image)
+    published = f"--publish=127.0.0.1:{port}:{port}"
+    try:
+        command = ("sh", "-c", script.format(port=port))
+        await _docker("run", "--detach", f"--name={name}", published, *arguments, image, *command)
+        yield name
+    finally:
+        await _docker("rm", "--force", "--volumes", name)
+
+
+async def _docker(*arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "docker", *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
