@@ -1,15 +1,17 @@
 """What every test of a converged host may use.
 
 The host is the first of the lab's inventory, `.lab/inventory` unless SDLC_LAB_INVENTORY names another
-one (say `.lab/inventory-h5`, made by `python -m lab inventory h5`).
+one (say `.lab/inventory-h5`, made by `python -m lab inventory h5`). It carries every group; the broker
+alone may stand on another host (scenario bookworm).
 
 | fixture | what |
 | --- | --- |
 | `host` | the appliance, as a testinfra host over one SSH connection that stays open |
+| `broker` | the host of group rabbitmq, which may be the same |
 | `outside` | another machine on the lab's network: curl, openssl, nmap, nc, Python with pymongo and pika |
 | `lab` | names, addresses and files of the lab: see `Lab` |
 | `secrets` | the inventory's secrets (`secret_…`), decrypted in memory only |
-| `client_on_host` | `client_on_host(source)(function, …)`: calls a function of a Python program on the host |
+| `client_on_host` | `client_on_host(source, address)(function, …)`: calls a function of a Python program on a host |
 | `eventually` | `eventually(check, timeout=30)`: calls `check` until it returns something true, and returns that |
 
 In `eventually` an AssertionError of `check` counts as "not yet"; the last one is raised when the time is over.
@@ -60,6 +62,8 @@ class Lab:
         inventory: The folder of Ansible's inventory.
         name: The appliance's name in that inventory.
         address: Its address on the lab's network.
+        broker: The name of the host of group rabbitmq.
+        broker_address: Its address on the lab's network.
         ca: The authority of the lab's outside services (gitea.lab, logs.lab …).
         appliance_ca: The appliance's own authority.
         services: The address of the outside services; they have one name each and share it.
@@ -70,6 +74,8 @@ class Lab:
     inventory: Path
     name: str
     address: str
+    broker: str
+    broker_address: str
     ca: Path
     appliance_ca: Path
     services: str = SERVICES_ADDRESS
@@ -92,25 +98,40 @@ class Secrets(dict[str, str]):
 def lab() -> Lab:
     """Names, addresses and files of the lab."""
     inventory = CHECKOUT / os.environ.get("SDLC_LAB_INVENTORY", paths.state("inventory"))
-    members = json.loads((inventory / "hosts.yml").read_text().removeprefix("---"))["all"]["hosts"]
-    name = next(iter(members))
+    described = json.loads((inventory / "hosts.yml").read_text().removeprefix("---"))["all"]
+    members = described["hosts"]
+    name, broker = (next(iter(names)) for names in (members, described["children"]["rabbitmq"]["hosts"]))
     return Lab(
         inventory=inventory,
         name=name,
         address=members[name]["ansible_host"],
+        broker=broker,
+        broker_address=members[broker]["ansible_host"],
         ca=paths.state("pki", "ca.crt"),
         appliance_ca=inventory / "ca.crt",
     )
 
 
 @pytest.fixture(scope="session")
-def host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Host:
-    """The appliance over SSH."""
+def over_ssh(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Host]:
+    """Make a testinfra host of an address."""
     # One connection for all tests. Its socket's path must be short.
     sockets = tmp_path_factory.mktemp("ssh")
     shared = ["-o ControlMaster=auto", f"-o ControlPath={sockets}/%C", "-o ControlPersist=60"]
-    options = hosts.ssh_options()
-    return testinfra.get_host(f"ssh://root@{lab.address}", ssh_extra_args=" ".join([*options, *shared]))
+    arguments = " ".join([*hosts.ssh_options(), *shared])
+    return lambda address: testinfra.get_host(f"ssh://root@{address}", ssh_extra_args=arguments)
+
+
+@pytest.fixture(scope="session")
+def host(lab: Lab, over_ssh: Callable[[str], Host]) -> Host:
+    """The appliance over SSH."""
+    return over_ssh(lab.address)
+
+
+@pytest.fixture(scope="session")
+def broker(lab: Lab, host: Host, over_ssh: Callable[[str], Host]) -> Host:
+    """The host of group rabbitmq over SSH: `host` itself, or another one."""
+    return host if lab.broker == lab.name else over_ssh(lab.broker_address)
 
 
 @pytest.fixture(scope="session")
@@ -135,17 +156,19 @@ def secrets(lab: Lab) -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="session")
-def client_on_host(lab: Lab) -> Callable[[str], Callable[..., Any]]:
-    """Make a function that calls, by name, a function of a Python program on the host, over standard input.
+def client_on_host(lab: Lab) -> Callable[..., Callable[..., Any]]:
+    """Make a function that calls, by name, a function of a Python program on a host, over standard input.
+
+    The host is the appliance unless an address names another.
 
     The program prints, as JSON, what the function that CALL names returns for ARGUMENTS and OPTIONS.
     """
 
-    def client(source: str) -> Callable[..., Any]:
+    def client(source: str, address: str = lab.address) -> Callable[..., Any]:
         def call(name: str, *arguments: object, **options: object) -> Any:
             program = f"CALL, ARGUMENTS, OPTIONS = {name!r}, {arguments!r}, {options!r}\n{source}"
             done = subprocess.run(
-                [*hosts.ssh_command(lab.address), "python3", "-"],
+                [*hosts.ssh_command(address), "python3", "-"],
                 input=program,
                 capture_output=True,
                 text=True,

@@ -68,10 +68,10 @@ def test_every_document_of_the_dump_reads_back(host: Any, restored: str) -> None
         assert "_id_" in [index["name"] for index in metadata["indexes"]]
 
 
-def test_the_brokers_definitions_read_back(host: Any, restored: str) -> None:
-    definitions = json.loads(
-        host.file(f"{restored}/var/lib/sdlc-backup/staging/rabbitmq/definitions.json").content_string
-    )
+def test_the_brokers_definitions_read_back(broker: Any, scheduled: tuple[str, str]) -> None:
+    assert broker.run(scheduled[1]).rc == 0
+    file = "/var/lib/sdlc-backup/staging/rabbitmq/definitions.json"
+    definitions = json.loads(broker.check_output(f"{RESTIC} dump latest {file}"))
     assert {queue["name"] for queue in definitions["queues"]} == {"develop", "develop_error"}
 
 
@@ -88,7 +88,8 @@ def test_nothing_stays_beside_the_repository(host: Any, snapshot: dict[str, Any]
 def test_its_metrics_say_how_it_went(host: Any, snapshot: dict[str, Any]) -> None:
     shown = metrics(host)
     assert shown["last_exit_status"] == 0
-    assert shown["size_bytes"] == snapshot["summary"]["total_bytes_processed"]
+    stored = json.loads(host.check_output(f"{RESTIC} stats --json --mode restore-size {snapshot['id']}"))
+    assert shown["size_bytes"] == stored["total_size"]
     assert 0 < shown["duration_seconds"] < 120
 
 

@@ -66,9 +66,17 @@ def containers(host: Host) -> str:
 
 def test_from_another_host_only_ssh_and_web_answer(host: Host, outside: Host, lab: Any) -> None:
     there = listening(host)
-    assert there >= PUBLIC | {27017, 5671, 3128, 3129, 9999}
+    assert there >= PUBLIC | {27017, 3128, 3129, 9999}
     found = answers(outside, lab.address, there | {5672, 8080, 8081, 8443, 9090, 15672})
     assert {port for port, answer in found.items() if answer == "open"} == PUBLIC
+
+
+def test_from_another_host_only_ssh_of_the_brokers_answers(broker: Host, outside: Host, lab: Any) -> None:
+    there = listening(broker)
+    assert there >= {22, 5671, 9999}
+    found = answers(outside, lab.broker_address, there | {4369, 15672, 15692, 25672})
+    assert {port for port, answer in found.items() if answer == "open"} <= PUBLIC
+    assert found[22] == "open"
 
 
 def test_a_closed_port_does_not_even_refuse(outside: Host, lab: Any) -> None:

@@ -69,6 +69,8 @@ def reached(host: Any, command: list[str], targets: Iterable[Target]) -> set[Tar
 def everything(host: Any, lab: Any) -> Iterator[set[Target]]:
     """Whatever could be reached from a container: ports of the host under each of its addresses, containers, others.
 
+    Those of the broker's host are among them.
+
     The host itself reaches all of them, so a probe that finds one shut was shut out.
     """
     host.check_output(f"ip address add {METADATA}/32 dev lo")
@@ -78,7 +80,7 @@ def everything(host: Any, lab: Any) -> Iterator[set[Target]]:
             for line in host.check_output("ss --listening --tcp --numeric --no-header").splitlines()
             if not line.split()[3].startswith(("127.", "[::1]"))
         }
-        assert {22, 80, 443, 3128, 3129, 5671, 9999, 27017} <= listening
+        assert {22, 80, 443, 3128, 3129, 9999, 27017} <= listening
         own = {
             (own_address, port)
             for port in listening
@@ -88,9 +90,11 @@ def everything(host: Any, lab: Any) -> Iterator[set[Target]]:
                 *(f"{network}.1" for network in (FRONTEND, BACKEND, AGENTS, EGRESS)),
             )
         }
-        targets = own | set(services(host)) | {(lab.services, 443), (lab.services, 9200), (METADATA, 80)}
+        other = {(lab.broker_address, port) for port in (22, 5671, 9999)}
+        targets = own | other | set(services(host)) | {(lab.services, 443), (lab.services, 9200), (METADATA, 80)}
         open_here = reached(host, ["python3"], targets)
         assert {(lab.address, 22), (METADATA, 80), (lab.services, 443), (f"{AGENTS}.20", 8083)} <= open_here
+        assert {(lab.broker_address, 22), (lab.broker_address, 5671)} <= open_here
         yield open_here
     finally:
         host.check_output(f"ip address del {METADATA}/32 dev lo")
@@ -126,7 +130,7 @@ def test_a_container_on_backend_reaches_database_and_broker_only(
 ) -> None:
     own = networks(host)[container]
     found = reached(host, inside(container), others(everything, own))
-    assert {(lab.address, 27017), (lab.address, 5671)} <= found
+    assert {(lab.address, 27017), (lab.broker_address, 5671)} <= found
     rest = {
         target
         for target in found
@@ -158,7 +162,7 @@ def test_the_consumer_reaches_database_broker_runners_and_the_trusted_proxy_only
 ) -> None:
     container = "developer-agent-consumer-1"
     found = reached(host, inside(container), others(everything, networks(host)[container]))
-    assert {(lab.address, 27017), (lab.address, 5671), (f"{EGRESS}.1", 3129), (f"{AGENTS}.151", 8082)} <= found
+    assert {(lab.address, 27017), (lab.broker_address, 5671), (f"{EGRESS}.1", 3129), (f"{AGENTS}.151", 8082)} <= found
     rest = {
         (name, port)
         for name, port in found

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,39 +23,66 @@ from testinfra.host import Host
 STORE = "/etc/sdlc-agents/pki"
 SERVERS = ["configuration-api", "exporters", "jira-webhook-api", "mongodb", "nginx", "rabbitmq"]
 CLIENTS = ["filebeat", "mongodb", "prometheus", "rabbitmq"]
+EVERYWHERE = {"exporters", "filebeat"}
 
 
-def test_there_is_a_certificate_for_each_service_and_no_other(host: Host) -> None:
-    assert set(host.check_output(f"ls {STORE}").split()) == {"ca.crt", *SERVERS, *CLIENTS}
+@dataclass(frozen=True)
+class Holder:
+    """A host that has certificates, under its name and address."""
+
+    machine: Host
+    name: str
+    address: str
+    certificates: frozenset[str]
+
+
+@pytest.fixture(scope="module")
+def holders(host: Host, broker: Host, lab: Any) -> list[Holder]:
+    """The appliance, and the broker's host if that is another."""
+    every = frozenset([*SERVERS, *CLIENTS])
+    if lab.broker == lab.name:
+        return [Holder(host, lab.name, lab.address, every)]
+    return [
+        Holder(host, lab.name, lab.address, every - {"rabbitmq"}),
+        Holder(broker, lab.broker, lab.broker_address, frozenset({"rabbitmq", *EVERYWHERE})),
+    ]
+
+
+def test_there_is_a_certificate_for_each_service_and_no_other(holders: list[Holder]) -> None:
+    for holder in holders:
+        assert set(holder.machine.check_output(f"ls {STORE}").split()) == {"ca.crt", *holder.certificates}
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_servers_certificate_holds_for_its_names_and_addresses(host: Host, lab: Any, name: str) -> None:
+def test_a_servers_certificate_holds_for_its_names_and_addresses(holders: list[Holder], name: str) -> None:
     verify = f"openssl verify -x509_strict -purpose sslserver -CAfile {STORE}/ca.crt"
-    for check in ("-verify_hostname localhost", f"-verify_hostname {lab.name}", f"-verify_ip {lab.address}"):
-        assert host.run(f"{verify} {check} {STORE}/{name}/tls.crt").rc == 0
-    assert host.run(f"{verify} -verify_hostname other.example {STORE}/{name}/tls.crt").rc != 0
+    for holder in (holder for holder in holders if name in holder.certificates):
+        for check in ("-verify_hostname localhost", f"-verify_hostname {holder.name}", f"-verify_ip {holder.address}"):
+            assert holder.machine.run(f"{verify} {check} {STORE}/{name}/tls.crt").rc == 0
+        assert holder.machine.run(f"{verify} -verify_hostname other.example {STORE}/{name}/tls.crt").rc != 0
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_a_clients_certificate_is_one_of_a_client(host: Host, name: str) -> None:
+def test_a_clients_certificate_is_one_of_a_client(holders: list[Holder], name: str) -> None:
     verify = f"openssl verify -x509_strict -CAfile {STORE}/ca.crt"
-    assert host.run(f"{verify} -purpose sslclient {STORE}/{name}/tls.crt").rc == 0
-    assert (host.run(f"{verify} -purpose sslserver {STORE}/{name}/tls.crt").rc == 0) is (name in SERVERS)
+    for machine in (holder.machine for holder in holders if name in holder.certificates):
+        assert machine.run(f"{verify} -purpose sslclient {STORE}/{name}/tls.crt").rc == 0
+        assert (machine.run(f"{verify} -purpose sslserver {STORE}/{name}/tls.crt").rc == 0) is (name in SERVERS)
 
 
-def test_only_root_reads_a_key(host: Host) -> None:
-    for name in {*SERVERS, *CLIENTS}:
+def test_only_root_reads_a_key(holders: list[Holder]) -> None:
+    as_nobody = "setpriv --reuid=nobody --clear-groups cat"
+    for machine, name in ((holder.machine, name) for holder in holders for name in holder.certificates):
         for file in ("tls.key", "tls.pem"):
-            assert host.run(f"setpriv --reuid=nobody --clear-groups cat {STORE}/{name}/{file}").rc != 0
-        assert host.run(f"setpriv --reuid=nobody --clear-groups cat {STORE}/{name}/tls.crt").rc == 0
+            assert machine.run(f"{as_nobody} {STORE}/{name}/{file}").rc != 0
+        assert machine.run(f"{as_nobody} {STORE}/{name}/tls.crt").rc == 0
 
 
-def test_each_key_belongs_to_one_certificate(host: Host) -> None:
-    keys = {host.check_output(f"openssl pkey -in {STORE}/{name}/tls.pem -pubout") for name in {*SERVERS, *CLIENTS}}
-    assert len(keys) == len({*SERVERS, *CLIENTS})
-    for name in {*SERVERS, *CLIENTS}:
-        assert host.check_output(f"openssl x509 -in {STORE}/{name}/tls.pem -noout -pubkey") in keys
+def test_each_key_belongs_to_one_certificate(holders: list[Holder]) -> None:
+    files = [(holder.machine, f"{STORE}/{name}/tls.pem") for holder in holders for name in holder.certificates]
+    keys = [machine.check_output(f"openssl pkey -in {file} -pubout") for machine, file in files]
+    assert len(set(keys)) == len(keys)
+    assert [machine.check_output(f"openssl x509 -in {file} -noout -pubkey") for machine, file in files] == keys
 
 
 def test_the_authoritys_key_is_nowhere_on_the_host(lab: Any, secrets: Mapping[str, str]) -> None:
@@ -80,16 +108,18 @@ def test_the_authoritys_key_is_nowhere_on_the_host(lab: Any, secrets: Mapping[st
     assert told.stdout == ""
 
 
-def test_prometheus_is_told_when_each_certificate_runs_out(host: Host) -> None:
-    told = dict(
-        line.rsplit(" ", 1)
-        for line in host.file("/var/lib/prometheus/node-exporter/pki.prom").content_string.splitlines()
-        if not line.startswith("#")
-    )
-    for name in {*SERVERS, *CLIENTS}:
-        end = host.check_output(f"openssl x509 -in {STORE}/{name}/tls.crt -noout -enddate").removeprefix("notAfter=")
-        seconds = host.check_output(f"date --date='{end}' +%s")
-        assert told[f'sdlc_certificate_not_after_seconds{{name="{name}"}}'] == seconds
+def test_prometheus_is_told_when_each_certificate_runs_out(holders: list[Holder]) -> None:
+    for holder in holders:
+        machine = holder.machine
+        told = dict(
+            line.rsplit(" ", 1)
+            for line in machine.file("/var/lib/prometheus/node-exporter/pki.prom").content_string.splitlines()
+            if not line.startswith("#")
+        )
+        for name in holder.certificates:
+            shown = machine.check_output(f"openssl x509 -in {STORE}/{name}/tls.crt -noout -enddate")
+            seconds = machine.check_output(f"date --date='{shown.removeprefix('notAfter=')}' +%s")
+            assert told[f'sdlc_certificate_not_after_seconds{{name="{name}"}}'] == seconds
 
 
 @pytest.fixture
