@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import pymongo
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession as Session
 from pymongo.asynchronous.database import AsyncDatabase
@@ -39,9 +40,10 @@ __all__ = [
 
 SERVER_SELECTION_SECONDS = 3
 OPERATION_SECONDS = 10
+_LABEL_OF_TRANSACTION = "TransientTransactionError"
 _LABELS_OF_OUTAGE = (
     "RetryableWriteError",
-    "TransientTransactionError",
+    _LABEL_OF_TRANSACTION,
     "NetworkError",
     "ResumableChangeStreamError",
 )
@@ -105,20 +107,28 @@ def is_outage(error: BaseException) -> bool:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn pymongo's errors of an outage into `UnavailableError`; others pass as they are."""
+    """Turn pymongo's errors of an outage into `UnavailableError`; others pass as they are.
+
+    So does an error after which its transaction is to be run again: `in_transaction` sees to that.
+    """
     try:
         yield
     except PyMongoError as error:
-        if is_outage(error):
+        if is_outage(error) and not error.has_error_label(_LABEL_OF_TRANSACTION):
             raise UnavailableError("the database is not available") from error
         raise
 
 
 async def in_transaction(db: Database, work: Callable[[Session], Awaitable[Result]]) -> Result:
-    """Do `work` in one transaction; it is run again when another one was in the way.
+    """Do `work` in one transaction; it is run again when another one was in the way, for `OPERATION_SECONDS` in all.
 
     Raises `UnavailableError` when the database is away, and whatever `work` raises (nothing is written then).
     """
-    with translate_errors():
-        async with db.client.start_session() as session:
-            return await session.with_transaction(work)
+    try:
+        with pymongo.timeout(OPERATION_SECONDS):
+            async with db.client.start_session() as session:
+                return await session.with_transaction(work)
+    except PyMongoError as error:
+        if is_outage(error):
+            raise UnavailableError("the database is not available") from error
+        raise

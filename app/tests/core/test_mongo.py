@@ -49,9 +49,28 @@ async def test_transactions_in_each_others_way_all_succeed(db: Database) -> None
     await db["audit"].insert_one({"_id": "counter", "value": 0})
 
     async def work(session: Session) -> None:
-        document = await db["audit"].find_one({"_id": "counter"}, session=session)
-        assert document is not None
-        await db["audit"].replace_one({"_id": "counter"}, {"value": document["value"] + 1}, session=session)
+        with mongo.translate_errors():  # as repositories do
+            document = await db["audit"].find_one({"_id": "counter"}, session=session)
+            assert document is not None
+            await db["audit"].replace_one({"_id": "counter"}, {"value": document["value"] + 1}, session=session)
 
     await asyncio.gather(*(mongo.in_transaction(db, work) for _ in range(5)))
     assert (await db["audit"].find_one({"_id": "counter"}) or {})["value"] == 5
+
+
+async def test_a_transaction_that_the_database_leaves_ends_in_time(
+    mongo_proxy: CuttableProxy, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mongo, "OPERATION_SECONDS", 2)
+    settings = make_settings(MongoSettings, mongo_url=mongo_proxy.url)
+    async with mongo.connect(settings, application="tests") as client:
+        db = mongo.database(client, settings)
+
+        async def work(session: Session) -> None:
+            await db["audit"].insert_one({"_id": "lost"}, session=session)
+
+        await mongo.ping(db)
+        await mongo_proxy.cut()
+        async with asyncio.timeout(20):
+            with pytest.raises(UnavailableError, match="database"):
+                await mongo.in_transaction(db, work)

@@ -220,7 +220,8 @@ COLLECTIONS: tuple[Collection, ...] = (
         [
             IndexModel([("entity_id", ASCENDING), ("_id", DESCENDING)], name="by_entity"),
             IndexModel([("action", ASCENDING), ("_id", DESCENDING)], name="by_action"),
-            IndexModel([("actor.name", ASCENDING), ("_id", DESCENDING)], name="by_actor"),
+            IndexModel([("actor.key_id", ASCENDING), ("_id", DESCENDING)], name="by_actor"),
+            IndexModel([("actor.name", ASCENDING), ("_id", DESCENDING)], name="by_actors_name"),
         ],
     ),
     Collection(
