@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from lab import engine, hosts, process
+from lab import engine, hosts, inventory, process
 from lab.console import LabError
 from lab.mirror import debs, wheels
 from lab.mirror.debs import File, Package
@@ -87,3 +87,20 @@ def test_what_killed_commands_left_is_removed(tmp_path: Path, monkeypatch: pytes
     with process.scratch() as mine:
         assert mine.is_dir()
     assert (left.exists(), used.exists(), mine.exists()) == (False, True, False)
+
+
+def test_a_host_without_groups_is_in_each_that_no_other_claims() -> None:
+    groups = inventory.members_of_groups(inventory.parsed(["all-in-one:", "broker:rabbitmq"]))
+    assert groups.pop("rabbitmq") == ["broker"]
+    assert set(groups) == set(inventory.GROUPS) - {"rabbitmq"}
+    assert set(map(tuple, groups.values())) == {("all-in-one",)}
+
+
+def test_hosts_without_groups_share_them_all() -> None:
+    groups = inventory.members_of_groups(inventory.parsed(["one", "two"]))
+    assert list(groups.values()) == [["one", "two"]] * len(inventory.GROUPS)
+
+
+def test_a_group_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(LabError, match="no such group: web"):
+        inventory.parsed(["one:web"])
