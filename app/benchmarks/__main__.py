@@ -25,6 +25,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-ingest-") as folder:
         async with world() as here, bench(here, Path(folder)) as running:
             for number in range(1, rounds + 1):
+                await running.begin()
                 for connections in CONNECTIONS:
                     for variant in VARIANTS:
                         measure = await running.measure(variant, connections, seconds)

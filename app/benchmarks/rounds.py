@@ -4,9 +4,10 @@ import asyncio
 import secrets
 import statistics
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.processes import Server, build_load, load, server
@@ -43,13 +44,20 @@ class Bench:
     requests: Path
     secret: bytes
     next_ticket: int = 0
+    accepted: Counter[str] = field(default_factory=Counter)
+
+    async def begin(self) -> None:
+        """Empty all databases and the queue, as a round finds them."""
+        self.accepted.clear()
+        for variant in VARIANTS:
+            await self.world.empty(variant)
 
     async def measure(self, variant: str, connections: int, seconds: float) -> Measure:
-        """One round of one variant, from an empty database and queue.
+        """Load one variant.
 
         Raises `RuntimeError` when not every accepted ticket is stored and, for `publish`, in the queue.
         """
-        await self.world.empty(variant)
+        await self.world.purge()
         target = self.servers[variant]
         warm = await self._load(target, connections, WARM_UP_SECONDS)
         await self._drained(variant)
@@ -59,7 +67,7 @@ class Bench:
         await self._drained(variant)
         # A ticket that is not yet with the broker does not count: the time until it is belongs to the round.
         drain = time.perf_counter() - ended if variant == "publish" else 0.0
-        await self._check(variant, told["good"] + warm["good"])
+        await self._check(variant, int(told["good"] + warm["good"]))
         return Measure(
             requests_per_second=told["good"] / (told["seconds"] + drain),
             p50_ms=told["p50_ms"],
@@ -82,10 +90,10 @@ class Bench:
                 while await self.world.count(variant, "stored"):  # noqa: ASYNC110 - another process publishes
                     await asyncio.sleep(0.005)
 
-    async def _check(self, variant: str, accepted: float) -> None:
-        stored = 0 if variant == "verify" else accepted
-        if (found := await self.world.count(variant)) != stored:
-            raise RuntimeError(f"{variant}: {accepted} tickets accepted, {found} stored")
+    async def _check(self, variant: str, accepted: int) -> None:
+        self.accepted[variant] += 0 if variant == "verify" else accepted
+        if (found := await self.world.count(variant)) != self.accepted[variant]:
+            raise RuntimeError(f"{variant}: {self.accepted[variant]} tickets accepted, {found} stored")
         if variant == "publish" and (found := await self.world.queued()) != accepted:
             raise RuntimeError(f"{variant}: {accepted} tickets accepted, {found} in the queue")
 

@@ -50,11 +50,14 @@ class World:
         return f"{self.name}_{variant}"
 
     async def empty(self, variant: str) -> None:
-        """Collections as a fresh appliance has them, and an empty queue."""
+        """Collections as a fresh appliance has them."""
         database = self.database(variant)
         for name in COLLECTIONS:
             await database.drop_collection(name)
         await schema.migrate(database)
+
+    async def purge(self) -> None:
+        """Empty the queue."""
         await (await self.channel.get_queue(self.name, ensure=False)).purge()
 
     async def count(self, variant: str, state: str | None = None) -> int:

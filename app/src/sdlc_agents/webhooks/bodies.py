@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from sdlc_agents.errors import InvalidRequestError, PayloadTooLargeError, ServiceError, UnavailableError
 
@@ -40,7 +40,13 @@ class BodyReader:
         try:
             try:
                 async with asyncio.timeout(BODY_SECONDS):
-                    async for part in request.stream():
+                    more = True
+                    while more:
+                        message = await request.receive()
+                        if message["type"] == "http.disconnect":
+                            raise InvalidRequestError("the body is incomplete")
+                        part = message.get("body", b"")
+                        more = message.get("more_body", False)
                         held += len(part)
                         self._held += len(part)
                         _check_size(held)
@@ -49,8 +55,6 @@ class BodyReader:
                         parts.append(part)
             except TimeoutError as error:
                 raise RequestTimeoutError(f"the body did not arrive within {BODY_SECONDS:g} seconds") from error
-            except ClientDisconnect as error:
-                raise InvalidRequestError("the body is incomplete") from error
             yield b"".join(parts)
         finally:
             self._held -= held
