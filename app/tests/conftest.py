@@ -27,7 +27,7 @@ from sdlc_agents import amqp, mongo
 from sdlc_agents.encryption import FieldCipher, master_key
 from sdlc_agents.migrations import schema
 from sdlc_agents.mongo import Client, Database, Document
-from support.backends import Backends, Broker, EveryService, MakeSettings, Settings
+from support.backends import AMQP_NAMES, Backends, Broker, EveryService, MakeSettings, Settings
 from support.proxy import CuttableProxy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,7 +160,7 @@ def project_key() -> str:
 async def broker(every_service: EveryService, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Broker]:
     """RabbitMQ with this test's own exchange and queues (the names in `sdlc_agents.amqp` are replaced)."""
     suffix = secrets.token_hex(4)
-    for name in ("EXCHANGE", "QUEUE", "ERROR_QUEUE"):
+    for name in AMQP_NAMES:
         monkeypatch.setattr(amqp, name, f"{getattr(amqp, name)}.{suffix}")
     async with AsyncExitStack() as stack:
         connection = await amqp.connect(every_service, application="tests")
@@ -173,6 +173,9 @@ async def broker(every_service: EveryService, monkeypatch: pytest.MonkeyPatch) -
             queues.append(await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum"}))
             stack.push_async_callback(channel.queue_delete, name)
         await queues[0].bind(exchange, amqp.routing_key("*"))
+        errors = await channel.declare_exchange(amqp.ERROR_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
+        stack.push_async_callback(channel.exchange_delete, amqp.ERROR_EXCHANGE)
+        await queues[1].bind(errors)
         yield Broker(channel, *queues)
 
 

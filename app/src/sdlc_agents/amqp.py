@@ -9,6 +9,8 @@ from sdlc_agents.settings import AmqpSettings
 
 EXCHANGE = "webhook.development.request"
 QUEUE = "develop"
+# Failures have an exchange of their own: who may publish there reaches no other queue.
+ERROR_EXCHANGE = "develop_error"
 ERROR_QUEUE = "develop_error"
 
 ROUTING_KEY_BYTES = 255

@@ -20,7 +20,7 @@ from support.agents import (
     proxy,
     runners,
 )
-from support.backends import Broker, EveryService
+from support.backends import AMQP_NAMES, Broker, EveryService
 from support.processes import Service, service
 from support.relay import EgressProxy
 
@@ -70,7 +70,7 @@ def start_consumer(
 
     @asynccontextmanager
     async def start(name: str = "consumer-1", **given: str) -> AsyncIterator[Service]:
-        names = {f"TEST_{key}": getattr(amqp, key) for key in ("EXCHANGE", "QUEUE", "ERROR_QUEUE")}
+        names = {f"TEST_{key}": getattr(amqp, key) for key in AMQP_NAMES}
         values = {
             "AGENT_RUNNER_URLS": ",".join(runners.urls or ["http://127.0.0.1:1"]),
             "CONSUMER_NAME": name,

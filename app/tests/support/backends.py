@@ -8,6 +8,9 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from sdlc_agents.settings import AmqpSettings, EncryptionSettings, MongoSettings, ServiceSettings
 
+AMQP_NAMES = ("EXCHANGE", "QUEUE", "ERROR_EXCHANGE", "ERROR_QUEUE")
+"""What `sdlc_agents.amqp` calls things, and each test otherwise."""
+
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
 

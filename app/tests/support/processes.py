@@ -18,8 +18,8 @@ _READY_SECONDS = 60.0
 _LAUNCH = """
 import os, sys
 from sdlc_agents import amqp
-for name in ("EXCHANGE", "QUEUE", "ERROR_QUEUE"):
-    setattr(amqp, name, os.environ.pop("TEST_" + name, getattr(amqp, name)))
+for name in [name for name in os.environ if name.startswith("TEST_")]:
+    setattr(amqp, name.removeprefix("TEST_"), os.environ.pop(name))
 from sdlc_agents.cli import main
 main(sys.argv[1:])
 """

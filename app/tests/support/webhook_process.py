@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from sdlc_agents import amqp
-from support.backends import Backends
+from support.backends import AMQP_NAMES, Backends
 from support.processes import Service, free_port, service
 from support.webhook_service import SECRET
 
@@ -26,7 +26,7 @@ async def webhook_process(backends: Backends, database: str, log: Path) -> Async
     """A webhook API at the log level of production, with the exchange of the `broker` fixture."""
     port = free_port()
     environment = {
-        **{f"TEST_{name}": getattr(amqp, name) for name in ("EXCHANGE", "QUEUE", "ERROR_QUEUE")},
+        **{f"TEST_{name}": getattr(amqp, name) for name in AMQP_NAMES},
         "MONGO_URL": backends.mongo_url,
         "MONGO_DATABASE": database,
         "RABBITMQ_URL": backends.rabbitmq_url,

@@ -120,9 +120,9 @@ Ask = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def on_host(client_on_host: Callable[[str], Ask]) -> Ask:
-    """Call a function of CLIENT on the host."""
-    return client_on_host(CLIENT)
+def on_host(client_on_host: Callable[[str, str], Ask], lab: Any) -> Ask:
+    """Call a function of CLIENT on the broker's host."""
+    return client_on_host(CLIENT, lab.broker_address)
 
 
 @pytest.fixture(scope="module")
@@ -135,21 +135,21 @@ def act(on_host: Ask, secrets: Mapping[str, str]) -> Ask:
     return call
 
 
-def test_only_the_tls_port_is_open(host: Any) -> None:
-    assert host.socket("tcp://127.0.0.1:5671").is_listening
-    listening = host.check_output("ss -Hlnt").split()
+def test_only_the_tls_port_is_open(broker: Any) -> None:
+    assert broker.socket("tcp://127.0.0.1:5671").is_listening
+    listening = broker.check_output("ss -Hlnt").split()
     assert not [address for address in listening if address.endswith((":5672", ":15672"))]
 
 
-def test_what_is_not_for_clients_listens_on_loopback_alone(host: Any) -> None:
-    listening = [line.split()[3] for line in host.check_output("ss -Hlnt").splitlines()]
+def test_what_is_not_for_clients_listens_on_loopback_alone(broker: Any) -> None:
+    listening = [line.split()[3] for line in broker.check_output("ss -Hlnt").splitlines()]
     internal = [address for address in listening if address.endswith((":4369", ":25672", ":15692"))]
     assert sorted(internal) == ["127.0.0.1:15692", "127.0.0.1:25672", "127.0.0.1:4369"]
 
 
 def test_it_is_not_reached_from_another_host(lab: Any, outside: Any) -> None:
     for port in (5671, 5672, 15672, 15692, 25672, 4369):
-        assert outside.run(f"nc -z -w 2 {lab.address} {port}").rc != 0, port
+        assert outside.run(f"nc -z -w 2 {lab.broker_address} {port}").rc != 0, port
 
 
 def test_it_speaks_tls_1_2_and_1_3_and_nothing_older(on_host: Ask) -> None:
@@ -178,6 +178,7 @@ def test_nobody_gets_into_the_default_virtual_host(act: Ask) -> None:
         ("webhook", ("publish", EXCHANGE, "another.key")),
         ("webhook", ("publish", "", "develop")),
         ("consumer", ("publish", EXCHANGE, "webhook.development.TEST")),
+        ("consumer", ("publish", "", "develop")),
         ("consumer", ("declare", "another")),
         ("consumer", ("get", "develop_error")),
     ],
@@ -188,27 +189,27 @@ def test_a_user_may_not_do_what_its_service_does_not(act: Ask, user: str, action
 
 
 def test_a_published_ticket_reaches_the_queue_and_a_failure_the_error_queue(
-    act: Ask, host: Any, eventually: Callable[..., Any]
+    act: Ask, broker: Any, eventually: Callable[..., Any]
 ) -> None:
     # Published to the error queue only: a message in `develop` would start the consumer.
     def waiting() -> int:
         return int(
-            host.check_output(
+            broker.check_output(
                 "rabbitmqctl -q --no-table-headers list_queues -p sdlc name messages"
                 " | awk '$1 == \"develop_error\" {print $2}'"
             )
         )
 
     before = waiting()
-    assert act("consumer", "publish", "", "develop_error") == "done"
+    assert act("consumer", "publish", "develop_error", "develop_error") == "done"
     eventually(lambda: waiting() == before + 1)
     assert act("admin", "get", "develop_error") == "done"
 
 
-def test_the_webhooks_key_leads_to_the_develop_queue(host: Any) -> None:
-    exported = json.loads(host.check_output("rabbitmqctl -q export_definitions -"))
-    routes = [(b["source"], b["routing_key"], b["destination"]) for b in exported["bindings"]]
-    assert routes == [(EXCHANGE, "webhook.development.*", "develop")]
+def test_the_webhooks_key_leads_to_the_develop_queue(broker: Any) -> None:
+    exported = json.loads(broker.check_output("rabbitmqctl -q export_definitions -"))
+    routes = {(b["source"], b["routing_key"], b["destination"]) for b in exported["bindings"]}
+    assert routes == {(EXCHANGE, "webhook.development.*", "develop"), ("develop_error", "", "develop_error")}
     assert {q["name"]: q["arguments"]["x-queue-type"] for q in exported["queues"]} == {
         "develop": "quorum",
         "develop_error": "quorum",
@@ -216,11 +217,11 @@ def test_the_webhooks_key_leads_to_the_develop_queue(host: Any) -> None:
     assert sorted(user["name"] for user in exported["users"]) == ["admin", "consumer", "webhook"]
 
 
-def test_the_backlog_of_each_queue_is_measured(host: Any) -> None:
-    metrics = host.check_output("curl -fsS http://127.0.0.1:15692/metrics")
+def test_the_backlog_of_each_queue_is_measured(broker: Any) -> None:
+    metrics = broker.check_output("curl -fsS http://127.0.0.1:15692/metrics")
     assert 'rabbitmq_queue_messages{vhost="sdlc",queue="develop"}' in metrics
 
 
-def test_its_limits_are_those_of_the_size(host: Any) -> None:
-    shown = host.check_output("systemctl show rabbitmq-server -p MemoryMax -p CPUQuotaPerSecUSec").splitlines()
+def test_its_limits_are_those_of_the_size(broker: Any) -> None:
+    shown = broker.check_output("systemctl show rabbitmq-server -p MemoryMax -p CPUQuotaPerSecUSec").splitlines()
     assert set(shown) == {"MemoryMax=2147483648", "CPUQuotaPerSecUSec=1s"}

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 class ErrorQueue:
-    """Publishes to `develop_error`, through the default exchange, confirmed."""
+    """Publishes to exchange `develop_error`, whose only queue has the same name, confirmed."""
 
     def __init__(self, open_channel: Callable[[], Awaitable[AbstractChannel]]) -> None:
         self._open = open_channel
@@ -45,7 +45,8 @@ class ErrorQueue:
         )
         try:
             channel = await self._open()
-            await channel.default_exchange.publish(message, amqp.ERROR_QUEUE, mandatory=True, timeout=_CONFIRM_SECONDS)
+            exchange = await channel.get_exchange(amqp.ERROR_EXCHANGE, ensure=False)
+            await exchange.publish(message, amqp.ERROR_QUEUE, mandatory=True, timeout=_CONFIRM_SECONDS)
         except _FAILURES as problem:
             raise UnavailableError(f"develop_error did not take a message: {type(problem).__name__}") from problem
 
