@@ -6,7 +6,6 @@ own, so that tests may run side by side.
 """
 
 import asyncio
-import base64
 import os
 import secrets
 import subprocess
@@ -27,12 +26,19 @@ from sdlc_agents import amqp, mongo
 from sdlc_agents.encryption import FieldCipher, master_key
 from sdlc_agents.migrations import schema
 from sdlc_agents.mongo import Client, Database, Document
-from support.backends import AMQP_NAMES, Backends, Broker, EveryService, MakeSettings, Settings
+from support.backends import (
+    AMQP_NAMES,
+    FIELD_ENCRYPTION_KEY,
+    Backends,
+    Broker,
+    EveryService,
+    MakeSettings,
+    Settings,
+)
 from support.proxy import CuttableProxy
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = {"schema_version", "encryption_keys"}
-FIELD_ENCRYPTION_KEY = base64.b64encode(bytes(range(96))).decode()
 
 
 def _lab() -> dict[str, str]:

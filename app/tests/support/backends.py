@@ -1,5 +1,6 @@
 """The real services that tests use, and what reaches them."""
 
+import base64
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -10,6 +11,9 @@ from sdlc_agents.settings import AmqpSettings, EncryptionSettings, MongoSettings
 
 AMQP_NAMES = ("EXCHANGE", "QUEUE", "ERROR_EXCHANGE", "ERROR_QUEUE")
 """What `sdlc_agents.amqp` calls things, and each test otherwise."""
+
+FIELD_ENCRYPTION_KEY = base64.b64encode(bytes(range(96))).decode()
+"""The master key of the tests, which guards nothing."""
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
