@@ -1,4 +1,4 @@
-"""`make bench-ingest`; with BENCH_QUICK=1 fewer and shorter rounds."""
+"""`make bench-ingest`: measure, then write docs/benchmarks/ingest.md; with BENCH_QUICK=1 measure less and only tell."""
 
 import asyncio
 import os
@@ -7,8 +7,12 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import structlog
+
+from benchmarks.growth import QUICK_STEPS, STEPS, growth
+from benchmarks.report import Results, bars, write
 from benchmarks.rounds import CONNECTIONS, VARIANTS, Measure, bench, median
-from benchmarks.world import world
+from benchmarks.world import World, world
 
 STARTED = time.monotonic()
 
@@ -19,11 +23,24 @@ def say(text: str) -> None:
 
 
 async def main() -> None:
-    """Measure and tell."""
-    rounds, seconds = (1, 3.0) if os.environ.get("BENCH_QUICK") else (3, 6.0)
+    """Measure and write."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    quick = bool(os.environ.get("BENCH_QUICK"))
+    rounds, seconds = (1, 3.0) if quick else (3, 6.0)
+    async with world() as here:
+        measures, resident_mib = await _rounds(here, rounds, seconds)
+        steps = [step async for step in growth(here, QUICK_STEPS if quick else STEPS, say)]
+    results = Results(measures, steps, resident_mib, rounds, seconds)
+    print("\n".join(bars(results)))
+    if not quick:
+        say(f"written: {await asyncio.to_thread(write, results)}")
+
+
+async def _rounds(here: World, rounds: int, seconds: float) -> tuple[dict[tuple[str, int], Measure], float]:
+    """The medians, and the most memory of the full service."""
     measures: dict[tuple[str, int], list[Measure]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="bench-ingest-") as folder:
-        async with world() as here, bench(here, Path(folder)) as running:
+        async with bench(here, Path(folder)) as running:
             for number in range(1, rounds + 1):
                 await running.begin()
                 for connections in CONNECTIONS:
@@ -31,9 +48,8 @@ async def main() -> None:
                         measure = await running.measure(variant, connections, seconds)
                         measures[variant, connections].append(measure)
                         say(f"round {number}/{rounds}, {connections:3} connections, {variant:8}{_figures(measure)}")
-            say(f"most memory of the service: {running.servers['publish'].most_resident_mib():.0f} MiB")
-    for (variant, connections), values in measures.items():
-        say(f"median, {connections:3} connections, {variant:8}{_figures(median(values))}")
+            resident_mib = running.servers["publish"].most_resident_mib()
+    return {key: median(values) for key, values in measures.items()}, resident_mib
 
 
 def _figures(measure: Measure) -> str:
