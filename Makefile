@@ -32,7 +32,7 @@ versions: venv ## Show every pinned version
 	@.venv/bin/python scripts/versions
 
 ##@ Check it
-.PHONY: test lint test-app test-host converge verify lab-down
+.PHONY: test lint test-app test-host drills converge verify lab-down
 test: ## Everything: lint, the services' tests, and the appliance on a bare host
 	@scripts/test all
 lint: ## Ansible, YAML, Python and shell linters; argument_specs and docs agree
@@ -41,6 +41,8 @@ test-app: ## The services' tests, against a real MongoDB and a real RabbitMQ
 	@scripts/test app
 test-host: ## molecule test: converge, idempotence, check mode, verify, end to end
 	@scripts/test host
+drills: ## What takes longer: killed services under load, Debian 12 and two hosts
+	@scripts/test drills
 converge: venv ## Converge the kept lab host (made if there is none)
 	@molecule converge
 verify: venv ## Run the host's tests on the kept lab host: make verify TESTS="-k nginx"
