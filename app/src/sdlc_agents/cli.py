@@ -22,6 +22,8 @@ TOOLS = {
     "migrate": "sdlc_agents.migrations.service:run",
     "version": "sdlc_agents.cli:version",
 }
+COMMANDS = {"api-keys": "sdlc_agents.apikeys.commands:run"}
+"""Tools that take arguments of their own."""
 EX_USAGE = 64
 
 
@@ -33,20 +35,30 @@ def version() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point; ends with 64 (EX_USAGE) when it is asked for something it does not know."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    known = SERVICES | TOOLS
     if given in (["-h"], ["--help"]):
         print(_usage())  # noqa: T201
         return
+    if given and given[0] in COMMANDS:
+        command: Callable[[Sequence[str]], None] = _find(COMMANDS[given[0]])
+        command(given[1:])
+        return
+    known = SERVICES | TOOLS
     if len(given) != 1 or given[0] not in known:
         print(_usage(), file=sys.stderr)  # noqa: T201
         raise SystemExit(EX_USAGE)
-    module, _, name = known[given[0]].partition(":")
-    function: Callable[[], None] = getattr(importlib.import_module(module), name)
+    function: Callable[[], None] = _find(known[given[0]])
     function()
 
 
+def _find(place: str) -> Callable[..., None]:
+    module, _, name = place.partition(":")
+    found: Callable[..., None] = getattr(importlib.import_module(module), name)
+    return found
+
+
 def _usage() -> str:
-    return f"usage: sdlc-agents {{{' | '.join(SERVICES)}}}\n       sdlc-agents {{{' | '.join(TOOLS)}}}"
+    lines = (f"{{{' | '.join(SERVICES)}}}", f"{{{' | '.join(TOOLS)}}}", f"{{{' | '.join(COMMANDS)}}} …")
+    return "usage: sdlc-agents " + "\n       sdlc-agents ".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on standard output, of this package and of the libraries alike.
+"""Structured logs: one JSON object a line, of this package and of the libraries alike.
 
 Event names are static, facts are keywords, a request or development id is bound once with `structlog.contextvars`.
 Secrets never reach a logger; two processors stand behind that rule in case one does: values under telling names are
@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 import structlog
@@ -39,8 +39,12 @@ def _to_json(event: EventDict, **_: object) -> str:
     return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z).decode()
 
 
-def configure_logging(settings: ServiceSettings, service: str) -> None:
-    """Send structlog's and the standard library's records to standard output in the settings' level and format."""
+def configure_logging(settings: ServiceSettings, service: str, *, stream: TextIO | None = None) -> None:
+    """Send structlog's and the standard library's records to `stream` in the settings' level and format.
+
+    Standard output where none is given; a tool whose standard output is its result gives standard error.
+    """
+    output = stream if stream is not None else sys.stdout
 
     def name_service(_logger: object, _method: str, event: EventDict) -> EventDict:
         event["service"] = service
@@ -63,10 +67,10 @@ def configure_logging(settings: ServiceSettings, service: str) -> None:
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(output),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],

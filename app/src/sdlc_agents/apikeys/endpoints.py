@@ -8,6 +8,7 @@ from sdlc_agents.apikeys.keys import Caller
 from sdlc_agents.apikeys.middleware import caller
 from sdlc_agents.apikeys.schemas import ApiKeyInput, ApiKeyOutput, NewApiKeyOutput
 from sdlc_agents.apikeys.service import ApiKeyService
+from sdlc_agents.paging import Cursor, Limit, Page
 
 router = APIRouter(prefix="/api/api-keys", tags=["API keys"])
 
@@ -22,9 +23,9 @@ By = Annotated[Caller, Depends(caller)]
 
 
 @router.get("")
-async def list_keys(service: Service) -> list[ApiKeyOutput]:
-    """All keys, without the keys themselves."""
-    return await service.list()
+async def list_keys(service: Service, limit: Limit = 50, cursor: Cursor = None) -> Page[ApiKeyOutput]:
+    """A page of keys, newest first: revoked ones too, and of none the key itself."""
+    return await service.page(limit, cursor)
 
 
 @router.post("", status_code=201)
@@ -35,5 +36,5 @@ async def create_key(given: ApiKeyInput, service: Service, by: By) -> NewApiKeyO
 
 @router.delete("/{key_id}", status_code=204)
 async def revoke_key(key_id: str, service: Service, by: By) -> None:
-    """Revoke a key, from the next request on."""
+    """Revoke a key, from the next request on; 409 when it is the last valid one with the scope admin."""
     await service.revoke(key_id, by)

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sdlc_agents.apikeys import keys
 from sdlc_agents.apikeys.keys import Caller
 from sdlc_agents.apikeys.repository import ApiKeyRepository
+from sdlc_agents.apikeys.usage import LastUsed
 from sdlc_agents.errors import ForbiddenError, UnauthorizedError
 
 PROTECTED = "/api/"
@@ -25,6 +26,7 @@ class ApiKeyMiddleware:
     def __init__(self, app: ASGIApp, repository: ApiKeyRepository) -> None:
         self._app = app
         self._repository = repository
+        self._last_used = LastUsed(repository)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; other scopes pass."""
@@ -44,6 +46,7 @@ class ApiKeyMiddleware:
         document = await self._repository.find_valid(key)
         if document is None:
             raise ForbiddenError("invalid API key")
+        self._last_used.note(document)
         return Caller(
             key_id=document["_id"],
             name=document["name"],

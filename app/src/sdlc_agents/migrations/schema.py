@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from pymongo.errors import OperationFailure
+from pymongo.errors import CollectionInvalid, OperationFailure
 
 from sdlc_agents.clock import now
 from sdlc_agents.errors import ServiceError
@@ -81,9 +81,9 @@ async def _validate(db: Database, wanted: Collection, options: Mapping[str, Any]
     if options is None:
         try:
             await db.create_collection(wanted.name, validator=validator)
-        except OperationFailure as error:
-            # Another migration was faster.
-            if error.code != _NAMESPACE_EXISTS:
+        except (CollectionInvalid, OperationFailure) as error:
+            # Another migration was faster: pymongo sees it there, or MongoDB does.
+            if isinstance(error, OperationFailure) and error.code != _NAMESPACE_EXISTS:
                 raise
     elif options.get("validator") != validator:
         await db.command("collMod", wanted.name, validator=validator)

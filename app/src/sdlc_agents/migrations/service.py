@@ -11,7 +11,8 @@ import structlog
 from pydantic import Field, SecretStr
 
 from sdlc_agents import mongo
-from sdlc_agents.apikeys.repository import ApiKeyRepository
+from sdlc_agents.apikeys.commands import operator
+from sdlc_agents.apikeys.service import ApiKeyService
 from sdlc_agents.encryption import FieldCipher, master_key
 from sdlc_agents.errors import ServiceError
 from sdlc_agents.logs import configure_logging
@@ -52,7 +53,7 @@ async def migrate(settings: MigrationSettings) -> bool:
         finally:
             await cipher.close()
         admin_key = settings.configuration_api_admin_key.get_secret_value()
-        changed |= await ApiKeyRepository(db).set_bootstrap_key(admin_key)
+        changed |= await ApiKeyService(db).set_bootstrap_key(admin_key, operator())
     return changed
 
 
