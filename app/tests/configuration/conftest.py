@@ -12,6 +12,9 @@ from sdlc_agents.configuration.app import create_app
 from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.mongo import Database
 from sdlc_agents.serving import serve
+from support.agents import authority, authority_file, gitea
+
+__all__ = ["authority", "authority_file", "gitea"]
 
 MakeKey = Callable[..., Awaitable[str]]
 

@@ -55,6 +55,16 @@ class Gitea:
             response.raise_for_status()
         return response.json() if response.content else None
 
+    async def make_user(self, *scopes: str) -> tuple[str, str]:
+        """A user that no other test uses: name, and a token of these scopes."""
+        name, password = f"u{secrets.token_hex(5)}", secrets.token_urlsafe(24)
+        user = {"username": name, "email": f"{name}@example.test", "password": password, "must_change_password": False}
+        await self.call("POST", "/admin/users", user)
+        authority = ssl.create_default_context(cafile=self.ca_file)
+        async with httpx.AsyncClient(verify=authority, trust_env=False, auth=(name, password)) as client:
+            token = await client.post(f"{self.url}/api/v1/users/{name}/tokens", json={"name": "t", "scopes": scopes})
+        return name, token.raise_for_status().json()["sha1"]
+
     async def make_repository(
         self, files: Mapping[str, str] | None = None, *, branch: str = "main", write: bool = True
     ) -> "GiteaRepository":

@@ -10,12 +10,18 @@ from typing import Any
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError, ssl.SSLError):
+        await writer.wait_closed()
+
+
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(OSError, ssl.SSLError):
         while chunk := await reader.read(65536):
             writer.write(chunk)
             await writer.drain()
-    writer.close()
+    await _close(writer)
 
 
 async def _join(
@@ -24,10 +30,14 @@ async def _join(
     try:
         upstream_reader, upstream_writer = await asyncio.open_connection(host, port)
     except OSError:
-        writer.close()
+        await _close(writer)
         return
-    writer.write(before)
-    await asyncio.gather(_pump(reader, upstream_writer), _pump(upstream_reader, writer))
+    try:
+        writer.write(before)
+        await asyncio.gather(_pump(reader, upstream_writer), _pump(upstream_reader, writer))
+    finally:
+        writer.transport.abort()
+        upstream_writer.transport.abort()
 
 
 @contextmanager
@@ -45,8 +55,12 @@ def tls_front(port: int, context: ssl.SSLContext) -> Iterator[int]:
             found.append(server.sockets[0].getsockname()[1])
             ready.set()
             await stop.wait()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for _ in range(10):  # the loop's rounds in which aborted transports come to their ends
+                await asyncio.sleep(0)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
     thread.start()
@@ -74,7 +88,7 @@ class EgressProxy:
         self.asked.append(target)
         if method != "CONNECT" or target in self.refused:
             writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
-            writer.close()
+            await _close(writer)
             return
         host, _, port = target.rpartition(":")
         await _join(reader, writer, host, int(port), b"HTTP/1.1 200 Connection established\r\n\r\n")

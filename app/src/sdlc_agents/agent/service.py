@@ -10,6 +10,7 @@ import httpx
 import structlog
 
 from sdlc_agents import mongo
+from sdlc_agents.agent.checks import ProjectChecks
 from sdlc_agents.agent.execution import Tools
 from sdlc_agents.agent.git import ASKPASS
 from sdlc_agents.agent.intake import Intake
@@ -88,12 +89,15 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
     )
     notices = Notices(developments, intake.errors, jira)
     checks = {"mongodb": lambda: mongo.ping(db), "rabbitmq": intake.check, "agent_runner": runners.check}
+    answering = asyncio.create_task(ProjectChecks(db, cipher, outside).run(), name="project checks")
     try:
         async with health_server(settings, checks, registry):
             log.info("consumer_ready", **public_values(settings))
             await _consume(intake, Worker(tools, stop), notices, stop)
             log.info("consumer_ends")
     finally:
+        answering.cancel()
+        await asyncio.wait({answering})
         await intake.close()
         await runners.close()
         await outside.aclose()

@@ -17,6 +17,7 @@ from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.events.repository import EventRepository
 from sdlc_agents.health import healthy
 from sdlc_agents.mongo import Database
+from sdlc_agents.projects.checks import CheckService
 from sdlc_agents.projects.service import ProjectService
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -41,6 +42,7 @@ def create_app(db: Database, cipher: FieldCipher, registry: CollectorRegistry) -
     app.add_exception_handler(405, on_wrong_method)
     app.state.api_keys = ApiKeyService(db)
     app.state.projects = ProjectService(db, cipher)
+    app.state.project_checks = CheckService(db)
     app.state.developments = DevelopmentRepository(db)
     app.state.events = EventRepository(db)
     app.state.audit_log = AuditLog(db)

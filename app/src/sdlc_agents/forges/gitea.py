@@ -6,8 +6,9 @@ from urllib.parse import quote
 import httpx
 
 from sdlc_agents.agent.git import Credentials
+from sdlc_agents.forges import gitea_check
 from sdlc_agents.forges.addresses import RepositoryAddress
-from sdlc_agents.forges.model import ForgeError, ForgeUnavailableError, PullRequest
+from sdlc_agents.forges.model import ForgeError, ForgeUnavailableError, Problem, PullRequest
 
 _USERNAME = "sdlc-agents"
 _TITLE_CHARACTERS = 255
@@ -43,6 +44,10 @@ class GiteaForge:
         if response.status_code == httpx.codes.CONFLICT:
             return await self._find(branch, base)
         return await self._settle(_pull_request(response.json(), created=True), branch, base)
+
+    async def check(self, base_branch: str | None) -> list[Problem]:
+        """What keeps the agents from working there (token, rights, base branch); nothing is written. Never raises."""
+        return await gitea_check.check(self._address, _USERNAME, self._token, self._client, base_branch)
 
     async def _settle(self, made: PullRequest, branch: str, base: str) -> PullRequest:
         """Gitea lets two callers open the same pull request at one moment: the older one stays, ours is closed."""

@@ -9,8 +9,16 @@ from sdlc_agents.apikeys.keys import Caller
 from sdlc_agents.apikeys.middleware import caller
 from sdlc_agents.paging import Cursor, KeyFilter, Limit
 from sdlc_agents.projects import revisions
+from sdlc_agents.projects.checks import WAIT_SECONDS, CheckService
 from sdlc_agents.projects.revisions import IfMatch
-from sdlc_agents.projects.schemas import ProjectInput, ProjectOutput, RepositoryInput, RepositoryOutput
+from sdlc_agents.projects.schemas import (
+    CheckOutput,
+    CheckState,
+    ProjectInput,
+    ProjectOutput,
+    RepositoryInput,
+    RepositoryOutput,
+)
 from sdlc_agents.projects.service import ProjectService
 
 projects = APIRouter(prefix="/api/projects", tags=["projects"])
@@ -22,9 +30,16 @@ def _service(request: Request) -> ProjectService:
     return service
 
 
+def _checks(request: Request) -> CheckService:
+    service: CheckService = request.app.state.project_checks
+    return service
+
+
 Service = Annotated[ProjectService, Depends(_service)]
+Checks = Annotated[CheckService, Depends(_checks)]
 By = Annotated[Caller, Depends(caller)]
 ProjectId = Annotated[str, Query(min_length=1, max_length=255, description="The project that has it.")]
+Wait = Annotated[int, Query(ge=0, le=WAIT_SECONDS, description="How long to wait for the results, in seconds.")]
 OptionalLimit = Annotated[int | None, *Limit.__metadata__]
 """`Limit`, where all are shown without one."""
 
@@ -96,6 +111,28 @@ async def add_repository(
     shown, revision = await service.add_repository(project_id, given, by, if_match)
     revisions.show(response, revision)
     return shown
+
+
+@projects.post("/{project_id}/check", responses={202: {"model": CheckOutput, "description": "Not done yet"}})
+async def check_project(
+    project_id: str, checks: Checks, response: Response, by: By, wait_seconds: Wait = WAIT_SECONDS
+) -> CheckOutput:
+    """Try each repository's token, its rights to read and push, and the base branch, without writing anything.
+
+    A consumer does it, busy or not. 200 with the results; 202 when they take longer than `wait_seconds`: then they come
+    at the address in `Location`.
+    """
+    shown = await checks.check(project_id, by, wait_seconds)
+    if shown.state is CheckState.WAITING:
+        response.status_code = 202
+        response.headers["Location"] = f"/api/projects/{project_id}/checks/{shown.id}"
+    return shown
+
+
+@projects.get("/{project_id}/checks/{check_id}")
+async def get_check(project_id: str, check_id: str, checks: Checks) -> CheckOutput:
+    """One check of a project. It is kept for a day."""
+    return await checks.get(project_id, check_id)
 
 
 @repositories.put("/{repository_id}")

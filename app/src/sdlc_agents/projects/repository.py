@@ -1,11 +1,17 @@
 """The only module of this domain that knows MongoDB.
 
-Rights it needs: `projects` and `project_triggers` find, insert, update, remove; `project_checks` find, insert.
+Rights it needs: `projects` and `project_triggers` find, insert, update, remove; `project_checks` find and insert where
+checks are asked for, find and update where they are done.
 """
 
+from datetime import timedelta
+
+from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
+from sdlc_agents.clock import now
 from sdlc_agents.errors import ConflictError
+from sdlc_agents.ids import new_id
 from sdlc_agents.mongo import Database, Document, Session, translate_errors
 
 MAX_LISTED = 1000
@@ -74,6 +80,56 @@ class ProjectRepository:
 
     async def _remove_trigger(self, document: Document, session: Session) -> None:
         await self._triggers.delete_one({"_id": document["jira_project_key"]}, session=session)
+
+
+class CheckRepository:
+    """Requests to check a project, which the configuration API writes and a consumer answers; they expire."""
+
+    def __init__(self, db: Database) -> None:
+        self._checks = db["project_checks"]
+
+    async def request(self, project_id: str, requested_by: str) -> Document:
+        """Ask for a check, or join the one that is asked for already and not begun."""
+        with translate_errors():
+            waiting = await self._checks.find_one(
+                {"state": "waiting", "claimed_until": None, "project_id": {"$eq": project_id}}
+            )
+            if waiting is not None:
+                return waiting
+            document: Document = {
+                "_id": new_id(),
+                "project_id": project_id,
+                "requested_at": now(),
+                "requested_by": requested_by,
+                "state": "waiting",
+                "claimed_until": None,
+            }
+            await self._checks.insert_one(document)
+        return document
+
+    async def get(self, project_id: str, check_id: str) -> Document | None:
+        """One check of a project."""
+        with translate_errors():
+            return await self._checks.find_one({"_id": {"$eq": check_id}, "project_id": {"$eq": project_id}})
+
+    async def claim(self, seconds: float) -> Document | None:
+        """Take the oldest check that nobody does; it is another's to take when it is not done after `seconds`."""
+        moment = now()
+        with translate_errors():
+            return await self._checks.find_one_and_update(
+                {"state": "waiting", "claimed_until": {"$not": {"$gt": moment}}},
+                {"$set": {"claimed_until": moment + timedelta(seconds=seconds)}},
+                sort=[("requested_at", 1)],
+                return_document=ReturnDocument.AFTER,
+            )
+
+    async def finish(self, check_id: str, results: list[Document]) -> None:
+        """Keep a check's results, a repository each."""
+        with translate_errors():
+            await self._checks.update_one(
+                {"_id": check_id, "state": "waiting"},
+                {"$set": {"state": "done", "done_at": now(), "results": results}},
+            )
 
 
 def _taken(document: Document) -> ConflictError:

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from sdlc_agents.forges.model import ProblemCode
 from sdlc_agents.projects.fields import (
     Branch,
     EmptyIsNone,
@@ -102,3 +103,38 @@ class ProjectOutput(BaseModel):
     revision: int
     created_at: datetime
     updated_at: datetime
+
+
+class CheckState(StrEnum):
+    """How far a check has come."""
+
+    WAITING = "waiting"
+    DONE = "done"
+
+
+class ProblemOutput(BaseModel):
+    """Why a repository cannot be worked on, in words that say what to do about it."""
+
+    code: ProblemCode
+    message: str
+
+
+class RepositoryCheckOutput(BaseModel):
+    """One repository: whether its token opens it for reading and pushing and its base branch is there, or why not."""
+
+    repository_id: str
+    url: str
+    ok: bool
+    problems: list[ProblemOutput]
+
+
+class CheckOutput(BaseModel):
+    """A check of a project; `ok` and `results` are null until it is done."""
+
+    id: str
+    project_id: str
+    state: CheckState
+    requested_at: datetime
+    done_at: datetime | None
+    ok: bool | None
+    results: list[RepositoryCheckOutput] | None
