@@ -92,7 +92,7 @@ def _head(results: Results) -> list[str]:
         "# Taking tickets: speed and memory",
         "",
         f"`make bench-ingest`, {datetime.now(tz=UTC):%Y-%m-%d}, on {machine()}.",
-        f"Medians of {results.rounds} rounds; each has {results.seconds:g} s of every server and number of connections.",
+        f"Medians of {results.rounds} rounds; each has {results.seconds:g} s of every server and every load.",
         "",
     ]
 
@@ -118,10 +118,10 @@ def _growth(results: Results) -> list[str]:
     lines = [
         "## As stored tickets grow",
         "",
-        f"Milliseconds to store {BATCH} tickets with one write, and to recognise {BATCH} that are stored already, picked",
-        "from all over the collection, by the service's own code; medians. The *small* collection stays near its first",
-        f"{results.steps[0].stored:,} tickets and is measured in turn with the growing one, so that what the machine",
-        "did meanwhile shows in both; the bars above compare the two.",
+        f"Milliseconds to store {BATCH} tickets with one write, and to recognise {BATCH} that are stored already,",
+        "picked from all over the collection, by the service's own code; medians. The *small* collection stays near",
+        f"its first {results.steps[0].stored:,} tickets and is measured in turn with the growing one, so that what the",
+        "machine did meanwhile shows in both; the bars above compare the two.",
         "",
         "![cost by stored tickets](ingest-growth.svg)",
         "",
