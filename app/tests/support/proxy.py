@@ -1,4 +1,4 @@
-"""A TCP relay on loopback that a test can cut and mend: an outage without stopping the real service."""
+"""A TCP relay on loopback that a test can cut, freeze and mend: an outage without stopping the real service."""
 
 import asyncio
 import gc
@@ -21,6 +21,7 @@ class CuttableProxy:
         self._target_url = target_url
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._flowing = asyncio.Event()
         self.port = 0
 
     @property
@@ -32,8 +33,17 @@ class CuttableProxy:
 
     async def mend(self) -> None:
         """Let connections through (again)."""
+        self._flowing.set()
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
+
+    def freeze(self) -> None:
+        """Keep connections and take new ones, but let nothing through."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        """Let through what waits."""
+        self._flowing.set()
 
     async def cut(self) -> None:
         """Break all connections and refuse new ones."""
@@ -66,12 +76,18 @@ class CuttableProxy:
         try:
             with suppress(OSError, asyncio.CancelledError):
                 upstream, target = await asyncio.open_connection(self._host, self._port)
-                await _both(_pump(reader, target), _pump(upstream, writer))
+                await _both(self._pump(reader, target), self._pump(upstream, writer))
         finally:
             self._tasks.discard(task)
             for end in (writer, target):
                 if end is not None:
                     end.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self._flowing.wait()
+            writer.write(data)
+            await writer.drain()
 
 
 async def _both(*pumps: Coroutine[None, None, None]) -> None:
@@ -82,9 +98,3 @@ async def _both(*pumps: Coroutine[None, None, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -24,6 +25,7 @@ from sdlc_agents.webhooks.repository import LEASE, WebhookRepository
 
 BATCH = 500
 MEMORY = 5000
+MEMORY_CHARACTERS = 16 * 1024 * 1024
 SWEEP_SECONDS = 5.0
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 LAST_FLUSH_SECONDS = 3.0
@@ -64,7 +66,8 @@ class Outbox:
         try:
             outcomes = await self._repository.store(events)
             stored = [event for event, outcome in zip(events, outcomes, strict=True) if outcome is Outcome.STORED]
-            if len(self._fresh) + len(stored) > MEMORY:
+            characters = sum(len(event.raw_payload) for event in chain(self._fresh, stored))
+            if len(self._fresh) + len(stored) > MEMORY or characters > MEMORY_CHARACTERS:
                 self._fall_behind()
             else:
                 self._fresh.extend(stored)

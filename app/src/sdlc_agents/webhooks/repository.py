@@ -17,6 +17,7 @@ from sdlc_agents.webhooks.payload import Component, Delivery
 
 DUPLICATE_KEY = 11000
 LEASE = timedelta(seconds=20)
+CLAIM_CHARACTERS = 16 * 1024 * 1024
 _DELIVERY_FIELDS = (
     "event_type",
     "jira_issue_id",
@@ -58,6 +59,7 @@ class WebhookRepository:
     async def claim(self, limit: int, *, without: Collection[str] = ()) -> list[Event]:
         """Take up to `limit` unpublished events, oldest first: this process's own and those whose lease ran out.
 
+        They come without their payload, and fewer at once when their descriptions are long.
         `without` names events, by their id, that stay where they are.
         """
         moment = now()
@@ -74,7 +76,14 @@ class WebhookRepository:
             lease = {"publisher": self._owner, "publish_lease_until": moment + LEASE}
             await self._events.update_many({**free, **chosen}, {"$set": lease})
             mine = {**chosen, "state": "stored", **lease}
-            return [_event(document) async for document in self._events.find(mine).sort("_id", 1)]
+            claimed: list[Event] = []
+            characters = 0
+            async for document in self._events.find(mine, {"raw_payload": 0}).sort("_id", 1):
+                claimed.append(_event(document))
+                characters += len(document["description"])
+                if characters > CLAIM_CHARACTERS:
+                    break  # the others stay this process's own
+            return claimed
 
     async def release(self) -> None:
         """Give back what this process has not published, so that another need not wait for the lease."""
@@ -144,7 +153,7 @@ def _event(document: Document) -> Event:
         development_id=document["development_id"],
         delivery_id=document["delivery_id"],
         received_at=document["received_at"],
-        raw_payload=document["raw_payload"],
+        raw_payload="",
         delivery=Delivery(
             **{name: document[name] for name in _DELIVERY_FIELDS},
             components=tuple(Component(**component) for component in document["components"]),

@@ -1,8 +1,9 @@
 """jira-webhook-api: the parts put together and run."""
 
 import asyncio
+import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from sdlc_agents import mongo
-from sdlc_agents.errors import ServiceError
+from sdlc_agents.errors import ServiceError, UnavailableError
 from sdlc_agents.health import Check, health_server
 from sdlc_agents.logs import configure_logging
 from sdlc_agents.metrics import new_registry
@@ -19,6 +20,7 @@ from sdlc_agents.migrations import schema
 from sdlc_agents.serving import run_until_stopped, serve
 from sdlc_agents.settings import load_settings, public_values
 from sdlc_agents.webhooks.endpoints import create_app
+from sdlc_agents.webhooks.events import Event, Outcome
 from sdlc_agents.webhooks.ingest import GroupCommit
 from sdlc_agents.webhooks.outbox import Outbox
 from sdlc_agents.webhooks.payload import Trigger
@@ -30,6 +32,10 @@ from sdlc_agents.webhooks.triggers import ProjectTriggers
 NAME = "jira-webhook-api"
 # Jira waits for an answer and comes back after a 503: sooner is better than later.
 DATABASE_SECONDS = 5
+# A stop takes the first of these, for requests, or DATABASE_SECONDS, for the last write, and then the second.
+GRACEFUL_SECONDS = 5
+LAST_SECONDS = 3.5
+STOP_SECONDS = 9.0
 
 log = structlog.get_logger()
 
@@ -59,9 +65,18 @@ async def webhook_service(settings: WebhookSettings, registry: CollectorRegistry
         with suppress(ServiceError):  # a database that is away stops no start
             await triggers.refresh()
         publishing = asyncio.create_task(outbox.run(stop), name="outbox")
-        watching = asyncio.create_task(triggers.run(stop), name="triggers")
+        watching = asyncio.create_task(triggers.run(), name="triggers")
+
+        async def store(events: Sequence[Event]) -> Sequence[Outcome | ServiceError]:
+            try:
+                # pymongo's own timeout does not cover the TLS handshake of a new connection.
+                async with asyncio.timeout(DATABASE_SECONDS):
+                    return await outbox.store(events)
+            except TimeoutError as error:
+                raise UnavailableError("the database did not answer in time") from error
+
         try:
-            async with GroupCommit(outbox.store) as ingest:
+            async with GroupCommit(store) as ingest:
                 yield WebhookService(
                     app=create_app(settings, ingest, registry, triggers.of),
                     checks={
@@ -73,8 +88,11 @@ async def webhook_service(settings: WebhookSettings, registry: CollectorRegistry
                 )
         finally:
             stop.set()
-            await asyncio.gather(publishing, watching)
-            await publisher.close()
+            watching.cancel()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_SECONDS):
+                    await publishing
+                    await publisher.close()
 
 
 def run() -> None:
@@ -87,11 +105,18 @@ def run() -> None:
         async with (
             webhook_service(settings, registry) as service,
             health_server(settings, service.checks, registry),
-            serve(service.app, port=settings.jira_webhook_api_port, tls=settings),
+            serve(service.app, port=settings.jira_webhook_api_port, tls=settings, graceful_seconds=GRACEFUL_SECONDS),
         ):
             log.info("service_started", **public_values(settings))
             await stop.wait()
             log.info("service_stopping")
+            asyncio.get_running_loop().call_later(STOP_SECONDS, _end)
         log.info("service_stopped")
 
     run_until_stopped(main)
+
+
+def _end() -> None:
+    """End at once: what was accepted is stored, and drivers wait longer for a peer that hangs than Docker does."""
+    log.warning("service_stop_forced")
+    os._exit(0)

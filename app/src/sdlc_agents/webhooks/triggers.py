@@ -6,7 +6,6 @@ ones count. Rights needed: `project_triggers` find.
 """
 
 import asyncio
-from contextlib import suppress
 
 import structlog
 from pymongo.errors import PyMongoError
@@ -16,12 +15,13 @@ from sdlc_agents.mongo import Database, Document, translate_errors
 from sdlc_agents.webhooks.payload import Trigger
 
 REFRESH_SECONDS = 1.0
+READ_SECONDS = 5.0
 
 log = structlog.get_logger()
 
 
 class ProjectTriggers:
-    """`of` answers from memory; run `run` beside it until `stop`."""
+    """`of` answers from memory; run `run` beside it."""
 
     def __init__(self, db: Database, default: Trigger, *, refresh_seconds: float = REFRESH_SECONDS) -> None:
         self._collection = db["project_triggers"]
@@ -39,14 +39,20 @@ class ProjectTriggers:
 
     async def refresh(self) -> None:
         """Read them now; raises `UnavailableError` when the database is away."""
-        with translate_errors():
-            found = await self._collection.find({}, {"status": 1, "event_kinds": 1}).to_list()
+        try:
+            # pymongo's own timeout does not cover the TLS handshake of a new connection.
+            async with asyncio.timeout(READ_SECONDS):
+                with translate_errors():
+                    found = await self._collection.find({}, {"status": 1, "event_kinds": 1}).to_list()
+        except TimeoutError as error:
+            raise UnavailableError("the database did not answer in time") from error
         self._known = {document["_id"]: _trigger(document) for document in found}
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Read them again and again until told to stop."""
+    async def run(self) -> None:
+        """Read them again and again, until cancelled."""
         well = True
-        while not stop.is_set():
+        while True:
+            await asyncio.sleep(self._refresh_seconds)
             try:
                 await self.refresh()
                 well = True
@@ -54,9 +60,6 @@ class ProjectTriggers:
                 if well:
                     log.warning("triggers_not_read", error=str(error))
                 well = False
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._refresh_seconds):
-                    await stop.wait()
 
     def _all(self) -> dict[str, Trigger]:
         if self._known is None:
