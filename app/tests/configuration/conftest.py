@@ -13,6 +13,7 @@ from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.mongo import Database
 from sdlc_agents.serving import serve
 from support.agents import authority, authority_file, gitea
+from support.conformance import Conformance
 
 __all__ = ["authority", "authority_file", "gitea"]
 
@@ -31,12 +32,22 @@ def make_key(db: Database) -> MakeKey:
     return make
 
 
+@pytest.fixture(scope="session")
+def conformance() -> Conformance:
+    """What holds answers against the OpenAPI document."""
+    return Conformance()
+
+
 @pytest.fixture
-async def anonymous(db: Database, cipher: FieldCipher, registry: CollectorRegistry) -> AsyncIterator[httpx.AsyncClient]:
-    """The API without a key."""
+async def anonymous(
+    db: Database, cipher: FieldCipher, registry: CollectorRegistry, conformance: Conformance
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The API without a key. Every answer is held against the OpenAPI document."""
     async with (
         serve(create_app(db, cipher, registry), port=0, host="127.0.0.1", graceful_seconds=2) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=15) as http,
+        httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", timeout=15, event_hooks={"response": [conformance]}
+        ) as http,
     ):
         yield http
 

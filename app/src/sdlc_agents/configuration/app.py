@@ -11,6 +11,7 @@ from sdlc_agents.apikeys.middleware import DOCUMENT, ApiKeyMiddleware
 from sdlc_agents.apikeys.repository import ApiKeyRepository
 from sdlc_agents.apikeys.service import ApiKeyService
 from sdlc_agents.audit import AuditLog
+from sdlc_agents.configuration import openapi
 from sdlc_agents.configuration.routes import HEALTH, ROUTERS, RouteTable
 from sdlc_agents.developments.repository import DevelopmentRepository
 from sdlc_agents.encryption import FieldCipher
@@ -33,6 +34,12 @@ def create_app(db: Database, cipher: FieldCipher, registry: CollectorRegistry) -
     app = FastAPI(title="Configuration API", version=__version__, openapi_url=None, redirect_slashes=False)
     table = RouteTable(ROUTERS, (HEALTH, DOCUMENT))
 
+    described = openapi.document()
+
+    async def describe() -> Response:
+        """This API as an OpenAPI 3.1 document."""
+        return web.JsonResponse(described)
+
     async def on_wrong_method(request: Request, _error: Exception) -> Response:
         """FastAPI's own answer names the methods of one of the path's routes alone."""
         allowed = ", ".join(table.methods(request.url.path))
@@ -47,6 +54,7 @@ def create_app(db: Database, cipher: FieldCipher, registry: CollectorRegistry) -
     app.state.events = EventRepository(db)
     app.state.audit_log = AuditLog(db)
     app.add_api_route(HEALTH, healthy, include_in_schema=False)
+    app.add_api_route(DOCUMENT, describe, include_in_schema=False)
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(web.BodyLimitMiddleware, max_bytes=MAX_BODY_BYTES)

@@ -1,6 +1,6 @@
 """/api/projects and /api/repositories."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -20,6 +20,18 @@ from sdlc_agents.projects.schemas import (
     RepositoryOutput,
 )
 from sdlc_agents.projects.service import ProjectService
+
+_REVISION: dict[str, Any] = {
+    "headers": {"ETag": {"description": "The project's revision", "schema": {"type": "string"}}}
+}
+_NEXT_PAGE: dict[str, Any] = {
+    "headers": {"Link": {"description": "Where the next page is, when there is one", "schema": {"type": "string"}}}
+}
+_LATER: dict[str, Any] = {
+    "model": CheckOutput,
+    "description": "Not done yet",
+    "headers": {"Location": {"description": "Where the results come", "schema": {"type": "string"}}},
+}
 
 projects = APIRouter(prefix="/api/projects", tags=["projects"])
 repositories = APIRouter(prefix="/api/repositories", tags=["repositories"])
@@ -44,7 +56,7 @@ OptionalLimit = Annotated[int | None, *Limit.__metadata__]
 """`Limit`, where all are shown without one."""
 
 
-@projects.get("")
+@projects.get("", responses={200: _NEXT_PAGE})
 async def list_projects(
     service: Service,
     response: Response,
@@ -63,7 +75,7 @@ async def list_projects(
     return shown
 
 
-@projects.post("", status_code=201)
+@projects.post("", status_code=201, responses={201: _REVISION})
 async def create_project(given: ProjectInput, service: Service, response: Response, by: By) -> ProjectOutput:
     """Register a project."""
     shown = await service.create(given, by)
@@ -71,7 +83,7 @@ async def create_project(given: ProjectInput, service: Service, response: Respon
     return shown
 
 
-@projects.get("/{project_id}")
+@projects.get("/{project_id}", responses={200: _REVISION})
 async def get_project(project_id: str, service: Service, response: Response) -> ProjectOutput:
     """One project."""
     shown = await service.get(project_id)
@@ -79,7 +91,7 @@ async def get_project(project_id: str, service: Service, response: Response) -> 
     return shown
 
 
-@projects.put("/{project_id}")
+@projects.put("/{project_id}", responses={200: _REVISION})
 async def update_project(
     project_id: str, given: ProjectInput, service: Service, response: Response, by: By, if_match: IfMatch = None
 ) -> ProjectOutput:
@@ -95,7 +107,7 @@ async def delete_project(project_id: str, service: Service, by: By, if_match: If
     await service.delete(project_id, by, if_match)
 
 
-@projects.get("/{project_id}/repositories")
+@projects.get("/{project_id}/repositories", responses={200: _REVISION})
 async def list_repositories(project_id: str, service: Service, response: Response) -> list[RepositoryOutput]:
     """A project's repositories."""
     shown = await service.get(project_id)
@@ -103,7 +115,7 @@ async def list_repositories(project_id: str, service: Service, response: Respons
     return shown.repositories
 
 
-@projects.post("/{project_id}/repositories", status_code=201)
+@projects.post("/{project_id}/repositories", status_code=201, responses={201: _REVISION})
 async def add_repository(
     project_id: str, given: RepositoryInput, service: Service, response: Response, by: By, if_match: IfMatch = None
 ) -> RepositoryOutput:
@@ -113,7 +125,7 @@ async def add_repository(
     return shown
 
 
-@projects.post("/{project_id}/check", responses={202: {"model": CheckOutput, "description": "Not done yet"}})
+@projects.post("/{project_id}/check", responses={202: _LATER})
 async def check_project(
     project_id: str, checks: Checks, response: Response, by: By, wait_seconds: Wait = WAIT_SECONDS
 ) -> CheckOutput:
@@ -135,7 +147,7 @@ async def get_check(project_id: str, check_id: str, checks: Checks) -> CheckOutp
     return await checks.get(project_id, check_id)
 
 
-@repositories.put("/{repository_id}")
+@repositories.put("/{repository_id}", responses={200: _REVISION})
 async def update_repository(
     repository_id: str,
     project_id: ProjectId,
@@ -151,7 +163,7 @@ async def update_repository(
     return shown
 
 
-@repositories.delete("/{repository_id}", status_code=204)
+@repositories.delete("/{repository_id}", status_code=204, responses={204: _REVISION})
 async def delete_repository(
     repository_id: str, project_id: ProjectId, service: Service, response: Response, by: By, if_match: IfMatch = None
 ) -> None:
