@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from sdlc_agents.webhooks import bodies
@@ -28,9 +28,8 @@ def resolved(described: dict[str, Any]) -> dict[str, Any]:
     return dict(place)
 
 
-def validator(schema: dict[str, Any]) -> Draft202012Validator:
-    checker = Draft202012Validator.FORMAT_CHECKER
-    return Draft202012Validator({**schema, "components": DOCUMENT["components"]}, format_checker=checker)
+def validator(schema: dict[str, Any]) -> OAS31Validator:
+    return OAS31Validator({**schema, "components": DOCUMENT["components"]}, format_checker=oas31_format_checker)
 
 
 def check(response: httpx.Response) -> None:

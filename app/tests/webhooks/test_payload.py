@@ -1,5 +1,6 @@
 """Jira's payload to a delivery."""
 
+import re
 from typing import Any
 
 import orjson
@@ -204,3 +205,39 @@ def test_any_value_in_any_field_is_judged_or_refused(fields: dict[str, Any], iss
         judged(payload)
     except InvalidRequestError as error:
         assert error.message.startswith("issue.")  # noqa: PT017
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Where a payload has values: every path in it."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [*([path] if path else []), *(place for key, child in inner for place in places(child, (*path, key)))]
+
+
+READ = ("cloud_issue_updated_adf", "data_center_issue_updated", "data_center_post_function", "cloud_issue_created")
+PLACES = [(name, place) for name in READ for place in places(fixture(name))]
+
+
+@given(at=st.sampled_from(PLACES), value=JSON | st.just({"type": "doc", "content": [{"type": "text", "text": "x"}]}))
+def test_any_value_in_any_place_is_judged_or_refused_and_again_in_the_same_way(
+    at: tuple[str, tuple[str | int, ...]], value: object
+) -> None:
+    name, path = at
+    payload: Any = fixture(name)
+    place = payload
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    body = orjson.dumps(payload)
+    try:
+        outcome = parse(body, trigger)
+    except InvalidRequestError as error:
+        with pytest.raises(InvalidRequestError, match=f"^{re.escape(error.message)}$"):
+            parse(body, trigger)
+        assert len(error.message) < 200  # noqa: PT017 - both ways are right, only another exception is not
+        return
+    assert outcome == parse(body, trigger)
+    if isinstance(outcome, Delivery):
+        keys = (outcome.jira_issue_id, outcome.jira_issue_key, outcome.jira_project_key)
+        assert all(re.fullmatch("[A-Za-z0-9_-]{1,255}", key) for key in keys)
+        assert outcome.status == "In Development"
+        assert len(outcome.summary) + len(outcome.description) <= len(body)
