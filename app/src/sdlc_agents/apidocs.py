@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sdlc_agents.configuration import openapi as configuration
+from sdlc_agents.webhooks import openapi as webhooks
 
 Document = dict[str, Any]
 
@@ -33,7 +34,7 @@ _LIMITS = {
 
 def documents() -> list[Document]:
     """Every service's document."""
-    return [configuration.document()]
+    return [webhooks.document(), configuration.document()]
 
 
 def page(described: Iterable[Document]) -> str:
