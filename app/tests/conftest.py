@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import aio_pika
+import hypothesis
 import pymongo
 import pytest
 import pytest_socket
@@ -36,6 +37,10 @@ from support.backends import (
     Settings,
 )
 from support.proxy import CuttableProxy
+
+# An example that takes long says that the machine is busy; tests of time have time limits of their own.
+hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.load_profile("project")
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = {"schema_version", "encryption_keys"}
