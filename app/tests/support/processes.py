@@ -86,6 +86,7 @@ async def service(
                 "PYTHONPATH": str(SOURCE),
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "METRICS_PORT": str(port),
+                **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
                 **environment,
             },
             stdin=asyncio.subprocess.DEVNULL,

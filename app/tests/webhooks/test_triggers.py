@@ -149,8 +149,9 @@ async def test_an_outage_is_logged_once(mongo_proxy: CuttableProxy, make_setting
     settings = make_settings(EveryService, mongo_url=mongo_proxy.url)
     async with mongo.connect(settings, application="tests", serverSelectionTimeoutMS=50) as client:
         triggers = ProjectTriggers(mongo.database(client, settings), DEFAULT, refresh_seconds=0.01)
+        stop = asyncio.Event()
         with structlog.testing.capture_logs() as logs:
-            running = asyncio.create_task(triggers.run())
+            running = asyncio.create_task(triggers.run(stop))
             await until(lambda: known(triggers))
             await mongo_proxy.cut()
             await until(lambda: logged(logs, 1))
@@ -159,7 +160,8 @@ async def test_an_outage_is_logged_once(mongo_proxy: CuttableProxy, make_setting
             await until(lambda: read(triggers, "NEW", "Go"))
             await mongo_proxy.cut()
             await until(lambda: logged(logs, 2))
-            running.cancel()
+            stop.set()
+            await running
     assert [entry["event"] for entry in logs] == ["triggers_not_read"] * 2
     assert triggers.of("NEW") == Trigger("Go")
 

@@ -65,7 +65,7 @@ async def webhook_service(settings: WebhookSettings, registry: CollectorRegistry
         with suppress(ServiceError):  # a database that is away stops no start
             await triggers.refresh()
         publishing = asyncio.create_task(outbox.run(stop), name="outbox")
-        watching = asyncio.create_task(triggers.run(), name="triggers")
+        watching = asyncio.create_task(triggers.run(stop), name="triggers")
 
         async def store(events: Sequence[Event]) -> Sequence[Outcome | ServiceError]:
             try:
@@ -88,10 +88,9 @@ async def webhook_service(settings: WebhookSettings, registry: CollectorRegistry
                 )
         finally:
             stop.set()
-            watching.cancel()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_SECONDS):
-                    await publishing
+                    await asyncio.gather(publishing, watching)
                     await publisher.close()
 
 

@@ -6,6 +6,7 @@ ones count. Rights needed: `project_triggers` find.
 """
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 from pymongo.errors import PyMongoError
@@ -21,7 +22,7 @@ log = structlog.get_logger()
 
 
 class ProjectTriggers:
-    """`of` answers from memory; run `run` beside it."""
+    """`of` answers from memory; run `run` beside it until `stop`."""
 
     def __init__(self, db: Database, default: Trigger, *, refresh_seconds: float = REFRESH_SECONDS) -> None:
         self._collection = db["project_triggers"]
@@ -48,11 +49,10 @@ class ProjectTriggers:
             raise UnavailableError("the database did not answer in time") from error
         self._known = {document["_id"]: _trigger(document) for document in found}
 
-    async def run(self) -> None:
-        """Read them again and again, until cancelled."""
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read them again and again until told to stop."""
         well = True
-        while True:
-            await asyncio.sleep(self._refresh_seconds)
+        while not await _is_set(stop, self._refresh_seconds):
             try:
                 await self.refresh()
                 well = True
@@ -65,6 +65,13 @@ class ProjectTriggers:
         if self._known is None:
             raise UnavailableError("the projects' triggers are not known yet")
         return self._known
+
+
+async def _is_set(event: asyncio.Event, seconds: float) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 def _trigger(document: Document) -> Trigger:
