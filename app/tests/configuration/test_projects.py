@@ -216,7 +216,7 @@ async def test_a_second_project_for_a_jira_project_is_a_conflict(api: httpx.Asyn
         ({"trigger": {"status": "s" * 101}}, "trigger.status: "),
         ({"trigger": {"event_kinds": []}}, "trigger.event_kinds: "),
         ({"trigger": {"event_kinds": ["jira:issue_deleted"]}}, "trigger.event_kinds.0: "),
-        ({"trigger": {"event_kinds": ["jira:issue_created"] * 2}}, "event_kinds: two are the same"),
+        ({"trigger": {"event_kinds": ["jira:issue_created"] * 2}}, "trigger.event_kinds: two are the same"),
         ({"repositories": [repository(base_branch="-x")]}, "repositories.0.base_branch: "),
         ({"repositories": [repository(base_branch="a..b")]}, "repositories.0.base_branch: "),
         ({"repositories": [repository(repository_id="../x")]}, "repositories.0.repository_id: "),
@@ -228,7 +228,7 @@ async def test_a_second_project_for_a_jira_project_is_a_conflict(api: httpx.Asyn
 async def test_a_wrong_field_is_named(api: httpx.AsyncClient, db: Database, fields: dict[str, Any], named: str) -> None:
     response = await api.post("/api/projects", json=project(**fields))
     assert response.status_code == 400
-    assert named in response.json()["error"]
+    assert response.json()["error"].startswith(named)
     assert TOKEN not in response.text
     assert await db["projects"].count_documents({}) == 0
 

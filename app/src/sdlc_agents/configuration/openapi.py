@@ -111,6 +111,8 @@ def document() -> Document:
 def _complete(operation: Document, method: str, path: str) -> None:
     scope = required_scope(method, path)
     operation["description"] = f"{operation.get('description', '')}\n\nScope: `{scope}`.".strip()
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _without_null(parameter["schema"])
     possible = {400, 401, 403, 503}
     if "{" in path:
         possible.add(404)
@@ -127,6 +129,14 @@ def _complete(operation: Document, method: str, path: str) -> None:
             responses[success]["description"] = description
     for status in sorted(possible):
         responses[str(status)] = {"$ref": f"#/components/responses/{_ERRORS[status][0]}"}
+
+
+def _without_null(schema: Document) -> Document:
+    """A parameter's schema: one that is None in Python was not sent, there is no way to send null."""
+    given = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    if len(given) != 1:
+        return schema
+    return {**{name: value for name, value in schema.items() if name != "anyOf"}, **given[0]}
 
 
 def _error(description: str, example: str) -> Document:

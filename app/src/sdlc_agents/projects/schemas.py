@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field
 
 from sdlc_agents.forges.model import ProblemCode
 from sdlc_agents.projects.fields import (
@@ -29,19 +29,21 @@ class EventKind(StrEnum):
     UPDATED = "jira:issue_updated"
 
 
+def _unique_kinds(kinds: list[EventKind]) -> list[EventKind]:
+    if len(kinds) != len(set(kinds)):
+        raise ValueError("two are the same")
+    return kinds
+
+
 class Trigger(BaseModel):
     """What starts a development: that a ticket gets this status, by an event of one of these kinds."""
 
     status: StatusName = "In Development"
     event_kinds: Annotated[
-        list[EventKind], Field(min_length=1, max_length=2, json_schema_extra={"uniqueItems": True})
+        list[EventKind],
+        Field(min_length=1, max_length=2, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_unique_kinds),
     ] = [EventKind.CREATED, EventKind.UPDATED]
-
-    @model_validator(mode="after")
-    def _kinds_are_unique(self) -> Self:
-        if len(self.event_kinds) != len(set(self.event_kinds)):
-            raise ValueError("event_kinds: two are the same")
-        return self
 
 
 class RepositoryInput(BaseModel):
@@ -58,6 +60,13 @@ class RepositoryInput(BaseModel):
     base_branch: Annotated[Branch | None, EmptyIsNone] = None
 
 
+def _unique_repository_ids(repositories: list[RepositoryInput]) -> list[RepositoryInput]:
+    ids = [repository.repository_id for repository in repositories if repository.repository_id]
+    if len(ids) != len(set(ids)):
+        raise ValueError("two have the same repository_id")
+    return repositories
+
+
 class ProjectInput(BaseModel):
     """A project to be kept. Without a `trigger` the appliance's own holds (JIRA_TRIGGER_STATUS, both kinds)."""
 
@@ -67,15 +76,10 @@ class ProjectInput(BaseModel):
     jira_project_key: ProjectKey
     jira_project_name: ShortText = ""
     jira_project_url: JiraUrl = ""
-    repositories: Annotated[list[RepositoryInput], Field(min_length=1, max_length=200)]
+    repositories: Annotated[
+        list[RepositoryInput], Field(min_length=1, max_length=200), AfterValidator(_unique_repository_ids)
+    ]
     trigger: Trigger | None = None
-
-    @model_validator(mode="after")
-    def _repository_ids_are_unique(self) -> Self:
-        ids = [repository.repository_id for repository in self.repositories if repository.repository_id]
-        if len(ids) != len(set(ids)):
-            raise ValueError("repositories: two have the same repository_id")
-        return self
 
 
 class RepositoryOutput(BaseModel):
