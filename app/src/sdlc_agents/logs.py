@@ -9,6 +9,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from functools import lru_cache
 from typing import Any, TextIO
 
 import orjson
@@ -28,11 +29,16 @@ MASK = "[hidden]"
 def mask_secrets(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Replace values under telling names (`…_token`, `password`, …) and credentials inside addresses."""
     for key, value in event.items():
-        if value is not None and _TELLING_NAME.search(key.lower()):
+        if value is not None and _is_telling(key):
             event[key] = MASK
         elif isinstance(value, str) and "://" in value:
             event[key] = _USERINFO.sub(MASK + "@", value)
     return event
+
+
+@lru_cache(maxsize=1024)
+def _is_telling(key: str) -> bool:
+    return _TELLING_NAME.search(key.lower()) is not None
 
 
 def _to_json(event: EventDict, **_: object) -> str:
@@ -67,7 +73,7 @@ def configure_logging(settings: ServiceSettings, service: str, *, stream: TextIO
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(output),
+        logger_factory=structlog.WriteLoggerFactory(output),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(output)
