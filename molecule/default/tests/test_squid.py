@@ -99,7 +99,9 @@ def test_every_request_is_logged_without_its_query(host: Host, ask: Ask, eventua
     assert ask(TRUSTED, f"GET http://denied.example/{mark}?token=hunter2") == "403"
     eventually(lambda: any(mark in entry["url"] for entry in entries(host)))
     (entry,) = [entry for entry in entries(host) if mark in entry["url"]]
-    assert (entry["result"], entry["status"], entry["listener"]) == ("TCP_DENIED", 403, "3129")
+    # On a busy machine squid notes as well (TCP_DENIED_ABORTED) that `ask` hangs up once it has the status.
+    assert entry["result"].startswith("TCP_DENIED")
+    assert (entry["status"], entry["listener"]) == (403, "3129")
     assert "hunter2" not in json.dumps(entry)
 
 
