@@ -7,6 +7,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from sdlc_agents import mongo
+from sdlc_agents.configuration.app import create_app
+from sdlc_agents.encryption import FieldCipher
+from sdlc_agents.serving import serve
+from support.backends import EveryService, MakeSettings
+from support.conformance import Conformance
+from support.projects import project
+from support.proxy import CuttableProxy
+
 from .conftest import MakeKey
 
 BY_ID = "/api/projects/{project_id}"
@@ -97,3 +106,34 @@ async def test_a_body_that_is_too_large_is_said_to_be(api: httpx.AsyncClient, de
         )
     assert (response.status_code, response.json()) == (413, {"error": "the body is larger than 1048576 bytes"})
     assert [entry["event"] for entry in logs] == []
+
+
+async def test_without_its_database_the_api_says_when_to_come_back(
+    make_settings: MakeSettings,
+    mongo_proxy: CuttableProxy,
+    cipher: FieldCipher,
+    make_key: MakeKey,
+    registry: CollectorRegistry,
+    conformance: Conformance,
+) -> None:
+    settings = make_settings(EveryService, mongo_url=mongo_proxy.url)
+    headers = {"X-API-Key": await make_key("admin")}
+    async with mongo.connect(settings, application="tests", serverSelectionTimeoutMS=300, timeoutMS=1500) as client:
+        app = create_app(mongo.database(client, settings), cipher, registry)
+        async with (
+            serve(app, port=0, host="127.0.0.1", graceful_seconds=1) as port,
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}",
+                headers=headers,
+                timeout=20,
+                event_hooks={"response": [conformance]},
+            ) as http,
+        ):
+            assert (await http.get("/api/projects")).status_code == 200
+            await mongo_proxy.cut()
+            for method, path in (("GET", "/api/projects"), ("POST", "/api/projects"), ("GET", "/api/audit-log")):
+                response = await http.request(method, path, json=project() if method == "POST" else None)
+                assert (response.status_code, response.json()) == (503, {"error": "the database is not available"})
+                assert response.headers["Retry-After"] == "5"
+            await mongo_proxy.mend()
+            assert (await http.post("/api/projects", json=project())).status_code == 201
