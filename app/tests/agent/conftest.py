@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.world import world
 from sdlc_agents import amqp
 from support.agents import (
     GatewayProcess,
@@ -34,6 +35,7 @@ __all__ = [
     "gitea",
     "proxy",
     "runners",
+    "world",
 ]
 
 StartConsumer = Callable[..., AbstractAsyncContextManager[Service]]

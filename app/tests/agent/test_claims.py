@@ -122,3 +122,44 @@ async def test_text_that_looks_like_an_expression_is_stored_as_text(db: Database
         "$lease.owner",
         "$summary",
     )
+
+
+async def test_attempts_are_kept_also_those_of_lost_consumers(db: Database, developments: Developments) -> None:
+    first = await claimed(db, developments, "a")
+    await expire(db, first)
+    second = await repository(db, "b").claim_any()
+    assert second is not None
+    await repository(db, "b").finish(second, DONE, [])
+    log = (await developments.get(first.development_id))["attempts_log"]
+    assert [(entry["attempt"], entry["outcome"], entry["cost_usd"]) for entry in log] == [
+        (1, "consumer_lost", None),
+        (2, "pull_request", 0.0),
+    ]
+
+
+async def test_no_more_than_the_last_hundred_attempts_are_kept(db: Database, developments: Developments) -> None:
+    claim = await claimed(db, developments, "a")
+    old = [{"attempt": number, "outcome": "x"} for number in range(150)]
+    await db["developments"].update_one({"_id": claim.development_id}, {"$set": {"attempts_log": old}})
+    await repository(db, "a").finish(claim, DONE, [])
+    log = (await developments.get(claim.development_id))["attempts_log"]
+    assert (len(log), log[0]["attempt"], log[-1]["outcome"]) == (100, 51, "pull_request")
+
+
+async def test_the_look_for_retries_uses_its_index(db: Database, developments: Developments) -> None:
+    for number in range(20):
+        await developments.queue(number=number)
+    plan = await db["developments"].find({"status": "queued", "retry_requested_at": {"$exists": True}}).explain()
+    assert plan["executionStats"]["totalDocsExamined"] == 0
+
+
+async def test_what_was_cancelled_before_it_was_handed_back_is_known_to_the_next(
+    db: Database, developments: Developments
+) -> None:
+    claim = await claimed(db, developments, "a")
+    asked = {"cancel_requested_at": claim.accepted_at, "cancel_requested_by": "Ops key"}
+    await db["developments"].update_one({"_id": claim.development_id}, {"$set": asked})
+    await repository(db, "a").hand_back(claim)
+    again = await repository(db, "b").claim_any()
+    assert again is not None
+    assert again.cancelled_by == "Ops key"

@@ -28,7 +28,10 @@ class LeaseLostError(ServiceError):
 
 @dataclass(frozen=True)
 class Claim:
-    """A development that this consumer holds. `fence` grows with every claim, and every write carries it."""
+    """A development that this consumer holds. `fence` grows with every claim, and every write carries it.
+
+    `attempt` counts from the first on, `tries` from when a person last had it begun.
+    """
 
     development_id: str
     fence: int
@@ -39,9 +42,12 @@ class Claim:
     summary: str
     description: str
     components: tuple[dict[str, str], ...] = ()
+    tries: int = 1
     accepted_at: datetime | None = None
     result_commit: str | None = None
     """What an earlier attempt was about to push, if one came so far."""
+    cancelled_by: str | None = None
+    """Who asked for it to be stopped before it was claimed."""
 
     @property
     def branch(self) -> str:
@@ -66,10 +72,22 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a run ended, for the document, the ticket and the metrics. `kind` is a stable word for why."""
+class Spent:
+    """What a development took: USD and tokens of all attempts, USD of the claim's own."""
 
-    status: Literal["completed", "failed"]
+    cost_usd: float
+    attempt_cost_usd: float
+    usage: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, for the document, the ticket and the metrics. `kind` is a stable word for why.
+
+    `cost_usd` and `usage` are those of all attempts, `attempt_cost_usd` is this one's.
+    """
+
+    status: Literal["completed", "failed", "cancelled"]
     kind: str
     error_message: str | None = None
     pr_mr_url: str | None = None
@@ -77,4 +95,5 @@ class Outcome:
     turns: int = 0
     duration_seconds: float = 0.0
     cost_usd: float = 0.0
+    attempt_cost_usd: float = 0.0
     usage: dict[str, int] = field(default_factory=dict)

@@ -15,7 +15,7 @@ import structlog
 
 from sdlc_agents import forges
 from sdlc_agents.agent.choice import choose_repository
-from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome, RunFailedError
+from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome, RunFailedError, Spent
 from sdlc_agents.agent.inspection import Limits
 from sdlc_agents.agent.metrics import AgentMetrics
 from sdlc_agents.agent.prompt import build_prompt
@@ -65,7 +65,10 @@ class Tools:
 
 
 class Execution:
-    """One run. `publishing` turns true when the result is accepted: from then on it is better finished than left."""
+    """One run. `publishing` turns true when its result is accepted or its end is known.
+
+    From then on it is better finished than left: neither a stop nor a cancellation takes it back.
+    """
 
     def __init__(self, tools: Tools, claim: Claim) -> None:
         self._tools = tools
@@ -79,10 +82,12 @@ class Execution:
     async def run(self) -> Outcome:
         """Do the work. Ends with an outcome, also a bad one; raises `LeaseLostError` when the claim is gone."""
         claim, tools = self._claim, self._tools
-        if claim.attempt > tools.settings.agent_max_attempts:
+        if claim.cancelled_by is not None:
+            return await self.cancelled(claim.cancelled_by)
+        if claim.tries > tools.settings.agent_max_attempts:
             return await self.failed(
                 RunFailedError(
-                    f"given up: {claim.attempt - 1} attempts ended without a result, because the consumer that had "
+                    f"given up: {claim.tries - 1} attempts ended without a result, because the consumer that had "
                     "this ticket was lost each time; look at its log and memory, then retry",
                     outcome="attempts_used_up",
                 )
@@ -232,10 +237,10 @@ class Execution:
         self, project: Mapping[str, Any], forge: GiteaForge, checkout: Checkout, *, summary: str, changes: str
     ) -> Outcome:
         claim, tools = self._claim, self._tools
-        cost_usd, usage = await _patiently(lambda: tools.jobs.spent(claim.development_id))
+        spent = await _patiently(lambda: tools.jobs.spent(claim))
         body = pull_request_body(
             claim,
-            Figures(self._turns, self._seconds, cost_usd, tools.settings.agent_model),
+            Figures(self._turns, self._seconds, spent.cost_usd, tools.settings.agent_model),
             ticket_url=self._ticket_url(project),
             summary=self._redact(summary),
             changes=changes,
@@ -248,28 +253,40 @@ class Execution:
             tools.metrics.published_after((moment - self._finished_at).total_seconds())
         await self._note(**times)
         log.info("pull_request_open", url=pull_request.url, created=pull_request.created)
-        return Outcome(
+        return self._outcome(
+            spent,
             status="completed",
             kind="pull_request",
             pr_mr_url=pull_request.url,
             details=self._redact(summary) or None,
-            turns=self._turns,
-            duration_seconds=self._seconds,
-            cost_usd=cost_usd,
-            usage=usage,
         )
 
     async def failed(self, error: ServiceError) -> Outcome:
         """The outcome of a run that this error ended, with what it has cost."""
-        cost_usd, usage = await _patiently(lambda: self._tools.jobs.spent(self._claim.development_id))
-        return Outcome(
+        return self._outcome(
+            await _patiently(lambda: self._tools.jobs.spent(self._claim)),
             status="failed",
             kind=error.outcome if isinstance(error, RunFailedError) else error.code,
             error_message=self._redact(error.message),
+        )
+
+    async def cancelled(self, by: str) -> Outcome:
+        """The outcome of a run that a person stopped, with what it has cost."""
+        return self._outcome(
+            await _patiently(lambda: self._tools.jobs.spent(self._claim)),
+            status="cancelled",
+            kind="cancelled",
+            error_message=f"cancelled by {by}",
+        )
+
+    def _outcome(self, spent: Spent, **given: Any) -> Outcome:
+        return Outcome(
             turns=self._turns,
             duration_seconds=self._seconds,
-            cost_usd=cost_usd,
-            usage=usage,
+            cost_usd=spent.cost_usd,
+            attempt_cost_usd=spent.attempt_cost_usd,
+            usage=spent.usage,
+            **given,
         )
 
     async def _note(self, **fields: Any) -> None:

@@ -1,10 +1,12 @@
 """Where work comes from: the queue's messages, and the developments that no message will bring.
 
 A message is taken only when this consumer is idle: it subscribes, takes one, unsubscribes, claims the development,
-acknowledges, and works. So no message waits behind a long run, and none is held unacknowledged during one.
+acknowledges, and works. So no message waits behind a long run, and none is held unacknowledged during one. While it
+waits, it looks each second whether a development is to be retried: of that no message tells.
 """
 
 import asyncio
+import time
 from contextlib import suppress
 
 import aio_pika
@@ -25,6 +27,7 @@ from sdlc_agents.settings import AmqpSettings
 _FAILURES = (AMQPError, AMQPException, OSError, TimeoutError, RuntimeError)
 _CLOSE_SECONDS = 2.0
 _RECONNECT_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
 _PREVIEW = 100_000
 
 log = structlog.get_logger()
@@ -128,18 +131,29 @@ class Intake:
         closed = asyncio.ensure_future(channel.closed())
         stopping = asyncio.create_task(self._stop.wait())
         try:
-            await asyncio.wait(
-                {getting, closed, stopping}, timeout=self._sweep_seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            if getting.done():
-                return getting.result()
-            if closed.done():
-                raise ConnectionError("the broker closed the channel")
-            return None
+            deadline = time.monotonic() + self._sweep_seconds
+            while not getting.done():
+                left = deadline - time.monotonic()
+                await asyncio.wait(
+                    {getting, closed, stopping},
+                    timeout=max(0.0, min(left, _RETRY_SECONDS)),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if closed.done() and not getting.done():
+                    raise ConnectionError("the broker closed the channel")
+                if getting.done() or stopping.done() or left <= _RETRY_SECONDS or await self._retry_waits():
+                    break
+            # A message may have come during the last question.
+            return getting.result() if getting.done() else None
         finally:
             getting.cancel()
             closed.cancel()
             stopping.cancel()
+
+    async def _retry_waits(self) -> bool:
+        with suppress(UnavailableError):
+            return await self._developments.retry_waits()
+        return False
 
     async def _take(self, message: AbstractIncomingMessage) -> Claim | None:
         development_id = _development_id(message)

@@ -45,6 +45,8 @@ def ticket_comment(document: Mapping[str, Any], marker: str) -> str:
     )
     if document["status"] == "completed":
         first = f"The SDLC AI Agents opened a pull request: {document['pr_mr_url']}"
+    elif document["status"] == "cancelled":
+        first = f"The SDLC AI Agents stopped working on this ticket: {_harmless(document['error_message'])}"
     else:
         first = f"The SDLC AI Agents could not finish this ticket: {document.get('error_message') or 'no reason known'}"
     return f"{first}\n\n{figures}\n{marker}"

@@ -15,11 +15,14 @@ from typing import Any
 from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome
+from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome, Spent
 from sdlc_agents.clock import now
 from sdlc_agents.mongo import Database, Document, translate_errors
 from sdlc_agents.runner.protocol import Usage
 
+_RETRIED: Document = {"status": "queued", "retry_requested_at": {"$exists": True}}
+_ATTEMPTS: Document = {"$ifNull": ["$attempts_log", []]}
+_ATTEMPTS_KEPT = 100
 _EXPIRED: Document = {"$expr": {"$lt": ["$lease.expires_at", "$$NOW"]}}
 _NOTICES = ("error_queue", "ticket")
 _NOTICE_DAYS = 1
@@ -53,7 +56,8 @@ class DevelopmentRepository:
     async def claim_any(self) -> Claim | None:
         """Take the oldest development that nobody will be told of.
 
-        One whose consumer is gone, one that was handed back, or one that waits longer than its message should take.
+        One whose consumer is gone, one that was handed back or is to be retried, or one that waits longer than its
+        message should take.
         """
         late: Document = {"$expr": {"$lt": ["$created_at", {"$subtract": ["$$NOW", self._grace]}]}}
         return await self._claim(
@@ -61,9 +65,22 @@ class DevelopmentRepository:
                 "$or": [
                     {"status": {"$in": ["running", "queued"]}, "lease.expires_at": {"$type": "date"}, **_EXPIRED},
                     {"status": "queued", "lease.expires_at": None, **late},
+                    _RETRIED,
                 ]
             }
         )
+
+    async def retry_waits(self) -> bool:
+        """Whether a person wants a development to be begun again. Asked each second: the index `retries` is small."""
+        with translate_errors():
+            return await self._developments.find_one(_RETRIED, {"_id": 1}) is not None
+
+    async def cancelled_by(self, claim: Claim) -> str | None:
+        """Who wants this run to be stopped; None while nobody does."""
+        query = {**self._held(claim), "cancel_requested_at": {"$ne": None}}
+        with translate_errors():
+            document = await self._developments.find_one(query, {"cancel_requested_by": 1})
+        return None if document is None else _asker(document)
 
     async def renew(self, claim: Claim) -> None:
         """Keep the claim for another lease; raises `LeaseLostError` when it is gone."""
@@ -90,7 +107,8 @@ class DevelopmentRepository:
             "notices": dict.fromkeys(notices, "pending"),
         }
         literal: Document = {name: {"$literal": value} for name, value in values.items()}
-        await self._write(claim, {**literal, "lease.owner": None, "lease.expires_at": None})
+        attempt = _attempt(outcome.kind, outcome.error_message, outcome.attempt_cost_usd, ended_at="$$NOW")
+        await self._write(claim, {**literal, "attempts_log": attempt, "lease.owner": None, "lease.expires_at": None})
 
     async def hand_back(self, claim: Claim) -> None:
         """Leave the development to whoever comes next; this attempt does not count."""
@@ -101,7 +119,7 @@ class DevelopmentRepository:
         """Developments that ended lately and of which somebody is still to be told: (notice, document)."""
         moment = now()
         query: Document = {
-            "status": {"$in": ["completed", "failed"]},
+            "status": {"$in": ["completed", "failed", "cancelled"]},
             "completed_at": {"$gt": moment - timedelta(days=_NOTICE_DAYS)},
             "notice_after": {"$not": {"$gt": moment}},
         }
@@ -124,7 +142,9 @@ class DevelopmentRepository:
             await self._developments.update_one({"_id": development_id}, {"$set": {"notice_after": later}})
 
     async def _claim(self, query: Document) -> Claim | None:
+        lost = _attempt("consumer_lost", "the consumer that had it was lost", None, ended_at="$lease.expires_at")
         taken: Document = {
+            "attempts_log": {"$cond": [{"$eq": ["$status", "running"]}, lost, _ATTEMPTS]},
             "status": "running",
             "lease.owner": {"$literal": self._owner},
             "lease.fence": {"$add": [{"$ifNull": ["$lease.fence", 0]}, 1]},
@@ -134,21 +154,26 @@ class DevelopmentRepository:
         }
         with translate_errors():
             document = await self._developments.find_one_and_update(
-                query, [{"$set": taken}], sort=[("_id", 1)], return_document=ReturnDocument.AFTER
+                query,
+                [{"$set": taken}, {"$unset": "retry_requested_at"}],
+                sort=[("_id", 1)],
+                return_document=ReturnDocument.AFTER,
             )
         return None if document is None else _to_claim(document)
 
     async def _write(self, claim: Claim, values: Document) -> None:
-        held: Document = {
+        with translate_errors():
+            result = await self._developments.update_one(self._held(claim), [{"$set": values}])
+        if result.matched_count == 0:
+            raise LeaseLostError(f"development {claim.development_id} is not this consumer's any more")
+
+    def _held(self, claim: Claim) -> Document:
+        return {
             "_id": claim.development_id,
             "status": "running",
             "lease.owner": self._owner,
             "lease.fence": claim.fence,
         }
-        with translate_errors():
-            result = await self._developments.update_one(held, [{"$set": values}])
-        if result.matched_count == 0:
-            raise LeaseLostError(f"development {claim.development_id} is not this consumer's any more")
 
 
 class ProjectReader:
@@ -203,16 +228,19 @@ class JobRepository:
                 {"$set": {"expires_at": moment}},
             )
 
-    async def spent(self, development_id: str) -> tuple[float, dict[str, int]]:
-        """Cost in USD and tokens of all attempts, as the gateway counted them."""
+    async def spent(self, claim: Claim) -> Spent:
+        """What the claim's development took, as the gateway counted it."""
         usage = dict.fromkeys(Usage.model_fields, 0)
-        total = 0.0
+        total = own = 0.0
+        query = {"development_id": claim.development_id}
         with translate_errors():
-            async for job in self._jobs.find({"development_id": development_id}, {"cost_usd": 1, "usage": 1}):
-                total += float(job.get("cost_usd") or 0)
+            async for job in self._jobs.find(query, {"cost_usd": 1, "usage": 1, "fence": 1}):
+                cost = float(job.get("cost_usd") or 0)
+                total += cost
+                own += cost if job.get("fence") == claim.fence else 0.0
                 for name in usage:
                     usage[name] += int((job.get("usage") or {}).get(name) or 0)
-        return round(total, 6), usage
+        return Spent(round(total, 6), round(own, 6), usage)
 
 
 class TranscriptRepository:
@@ -231,18 +259,38 @@ class TranscriptRepository:
                 raise
 
 
+def _attempt(outcome: str, error_message: str | None, cost_usd: float | None, *, ended_at: str) -> Document:
+    """The log of attempts with the one that ends now, as an expression."""
+    attempt = {
+        "attempt": "$attempts",
+        "outcome": {"$literal": outcome},
+        "error_message": {"$literal": error_message},
+        "started_at": "$timings.claimed_at",
+        "ended_at": ended_at,
+        "cost_usd": {"$literal": cost_usd},
+    }
+    return {"$slice": [{"$concatArrays": [_ATTEMPTS, [attempt]]}, -_ATTEMPTS_KEPT]}
+
+
+def _asker(document: Document) -> str:
+    return str(document.get("cancel_requested_by") or "an operator")
+
+
 def _to_claim(document: Document) -> Claim:
     result = document.get("result") or {}
+    timings = document.get("timings") or {}
     return Claim(
         development_id=document["_id"],
         fence=int(document["lease"]["fence"]),
         attempt=int(document["attempts"]),
+        tries=int(document["attempts"]) - int(document.get("attempts_before") or 0),
         jira_issue_id=document["jira_issue_id"],
         jira_issue_key=document["jira_issue_key"],
         jira_project_key=document["jira_project_key"],
         summary=document.get("summary") or "",
         description=document.get("description") or "",
         components=tuple(document.get("components") or ()),
-        accepted_at=(document.get("timings") or {}).get("accepted_at"),
+        accepted_at=timings.get("retried_at") or timings.get("accepted_at"),
         result_commit=result.get("commit"),
+        cancelled_by=_asker(document) if document.get("cancel_requested_at") is not None else None,
     )

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import suppress
+from typing import Any
 
 import stamina
 import structlog
@@ -12,6 +13,7 @@ from sdlc_agents.agent.execution import Execution, Tools
 from sdlc_agents.errors import ServiceError, UnavailableError
 
 _RENEWALS_A_LEASE = 3
+_CANCEL_SECONDS = 1.0
 _STORE_SECONDS = 300.0
 
 log = structlog.get_logger()
@@ -40,9 +42,14 @@ class Worker:
             running = asyncio.create_task(self._run(execution, claim), name="run")
             keeping = asyncio.create_task(self._keep_lease(claim), name="lease")
             stopping = asyncio.create_task(self._stopping(execution), name="stopping")
+            cancelling = asyncio.create_task(self._cancelling(execution, claim, running), name="cancelling")
             try:
-                await asyncio.wait({running, keeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                if running.done():
+                await asyncio.wait({running, keeping, stopping, cancelling}, return_when=asyncio.FIRST_COMPLETED)
+                if cancelling.done():
+                    by = await cancelling
+                    await _cancel(running)
+                    await self._finish(claim, await execution.cancelled(by))
+                elif running.done():
                     await running
                 elif keeping.done():
                     await keeping
@@ -55,7 +62,7 @@ class Worker:
                 metrics.leases_lost.inc()
                 log.warning("lease_lost", error=error.message)
             finally:
-                await _cancel(running, keeping, stopping)
+                await _cancel(running, keeping, stopping, cancelling)
                 structlog.contextvars.clear_contextvars()
 
     async def _run(self, execution: Execution, claim: Claim) -> None:
@@ -68,6 +75,7 @@ class Worker:
             log.exception("run_crashed")
             message = f"the consumer failed with an internal error ({type(error).__name__}); its log says more"
             outcome = await execution.failed(ServiceError(message))
+        execution.publishing = True
         await self._finish(claim, outcome)
 
     async def _finish(self, claim: Claim, outcome: Outcome) -> None:
@@ -102,13 +110,24 @@ class Worker:
                 if time.monotonic() - renewed >= lease:
                     raise LeaseLostError("the lease ran out while the database was away") from error
 
+    async def _cancelling(self, execution: Execution, claim: Claim, running: asyncio.Task[None]) -> str:
+        """Wait until somebody wants the run to be stopped, and stop it; who it was."""
+        while True:
+            with suppress(UnavailableError):
+                by = await self._tools.developments.cancelled_by(claim)
+                # Nothing of the run can happen between this look at it and its cancellation.
+                if by is not None and not execution.publishing and running.cancel():
+                    log.info("development_cancel_seen")
+                    return by
+            await asyncio.sleep(_CANCEL_SECONDS)
+
     async def _stopping(self, execution: Execution) -> None:
         await self._stop.wait()
         if execution.publishing:
             await asyncio.sleep(self._tools.settings.shutdown_seconds)
 
 
-async def _cancel(*tasks: asyncio.Task[None]) -> None:
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     for task in tasks:

@@ -13,7 +13,7 @@ from sdlc_agents.apikeys.service import ApiKeyService
 from sdlc_agents.audit import AuditLog
 from sdlc_agents.configuration import openapi
 from sdlc_agents.configuration.routes import HEALTH, ROUTERS, RouteTable
-from sdlc_agents.developments.repository import DevelopmentRepository
+from sdlc_agents.developments.service import DevelopmentService
 from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.events.repository import EventRepository
 from sdlc_agents.health import healthy
@@ -50,7 +50,7 @@ def create_app(db: Database, cipher: FieldCipher, registry: CollectorRegistry) -
     app.state.api_keys = ApiKeyService(db)
     app.state.projects = ProjectService(db, cipher)
     app.state.project_checks = CheckService(db)
-    app.state.developments = DevelopmentRepository(db)
+    app.state.developments = DevelopmentService(db)
     app.state.events = EventRepository(db)
     app.state.audit_log = AuditLog(db)
     app.add_api_route(HEALTH, healthy, include_in_schema=False)

@@ -1,38 +1,67 @@
-"""GET /api/developments and /api/developments/{id}."""
+"""GET /api/developments, /api/developments/{id} and its transcript; POST its retry and cancel."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from sdlc_agents.developments.repository import DevelopmentRepository
-from sdlc_agents.developments.schemas import DevelopmentOutput
+from sdlc_agents.apikeys.keys import Caller
+from sdlc_agents.apikeys.middleware import caller
+from sdlc_agents.developments.schemas import DevelopmentOutput, Status, TranscriptEventOutput
+from sdlc_agents.developments.service import DevelopmentService
 from sdlc_agents.paging import Cursor, KeyFilter, Limit, Page
 
 router = APIRouter(prefix="/api/developments", tags=["developments"])
 
 
-def _repository(request: Request) -> DevelopmentRepository:
-    repository: DevelopmentRepository = request.app.state.developments
-    return repository
+def _service(request: Request) -> DevelopmentService:
+    service: DevelopmentService = request.app.state.developments
+    return service
 
 
-Repository = Annotated[DevelopmentRepository, Depends(_repository)]
-Status = Annotated[str | None, Query(pattern="^(queued|running|completed|failed|cancelled)$")]
+Service = Annotated[DevelopmentService, Depends(_service)]
+By = Annotated[Caller, Depends(caller)]
+StatusFilter = Annotated[Status | None, Query(description="Only those in this state.")]
 
 
 @router.get("")
 async def list_developments(
-    repository: Repository,
+    service: Service,
     jira_project_key: KeyFilter = None,
-    status: Status = None,
+    jira_issue_key: KeyFilter = None,
+    status: StatusFilter = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[DevelopmentOutput]:
     """A page of developments, newest first."""
-    return await repository.page(jira_project_key, status, limit, cursor)
+    return await service.page(
+        limit, cursor, jira_project_key=jira_project_key, jira_issue_key=jira_issue_key, status=status
+    )
 
 
 @router.get("/{development_id}")
-async def get_development(development_id: str, repository: Repository) -> DevelopmentOutput:
+async def get_development(development_id: str, service: Service) -> DevelopmentOutput:
     """One development."""
-    return await repository.get(development_id)
+    return await service.get(development_id)
+
+
+@router.post("/{development_id}/retry", status_code=202)
+async def retry_development(development_id: str, service: Service, by: By) -> DevelopmentOutput:
+    """Queue a failed or cancelled development again: a new attempt under the same id. 409 in any other state."""
+    return await service.retry(development_id, by)
+
+
+@router.post("/{development_id}/cancel", status_code=202)
+async def cancel_development(development_id: str, service: Service, by: By) -> DevelopmentOutput:
+    """End a queued development at once; a running one ends as soon as its consumer has stopped it. 409 when it ended.
+
+    A result that is being published already is published, and the development ends as completed.
+    """
+    return await service.cancel(development_id, by)
+
+
+@router.get("/{development_id}/transcript")
+async def get_transcript(
+    development_id: str, service: Service, limit: Limit = 50, cursor: Cursor = None
+) -> Page[TranscriptEventOutput]:
+    """A page of what the agent did in all attempts, oldest first; fewer than `limit` where events are long."""
+    return await service.transcript(development_id, limit, cursor)

@@ -1,42 +1,127 @@
-"""The only module of this domain that knows MongoDB. Rights it needs: `developments` find."""
+"""The only module of this domain that knows MongoDB.
+
+Rights it needs: `developments` find and update, `agent_events` find. Times are the database's (`$$NOW`), as those of
+the consumers' leases.
+"""
+
+from bson import ObjectId
+from bson.errors import InvalidId
+from pymongo import ReturnDocument
 
 from sdlc_agents import paging
-from sdlc_agents.developments.schemas import DevelopmentOutput
-from sdlc_agents.errors import NotFoundError
-from sdlc_agents.mongo import Database, Document, translate_errors
+from sdlc_agents.developments.schemas import DevelopmentOutput, TranscriptEventOutput
+from sdlc_agents.errors import InvalidRequestError, NotFoundError
+from sdlc_agents.mongo import Database, Document, Session, translate_errors
 
 _FIELDS = {name: 1 for name in DevelopmentOutput.model_fields if name != "id"}
+_EVENT_FIELDS = {name: 1 for name in TranscriptEventOutput.model_fields if name != "id"}
+_TEXTS = ("text", "message", "content")
+_PAGE_CHARACTERS = 4 * 1024 * 1024
+CANCELLED = "cancelled"
 
 
 class DevelopmentRepository:
-    """Reads developments."""
+    """Reads developments, and changes what a consumer does not hold."""
 
     def __init__(self, db: Database) -> None:
         self._developments = db["developments"]
+        self._events = db["agent_events"]
 
-    async def page(
-        self, jira_project_key: str | None, status: str | None, limit: int, cursor: str | None
-    ) -> paging.Page[DevelopmentOutput]:
+    async def page(self, query: Document, limit: int, cursor: str | None) -> paging.Page[DevelopmentOutput]:
         """Newest first."""
-        given = {"jira_project_key": jira_project_key, "status": status}
-        query: Document = {name: {"$eq": value} for name, value in given.items() if value is not None}
+        wanted = paging.after(query, cursor)
         with translate_errors():
-            found = (
-                await self._developments.find(paging.after(query, cursor), _FIELDS)
-                .sort("_id", -1)
-                .limit(limit + 1)
-                .to_list()
-            )
+            found = await self._developments.find(wanted, _FIELDS).sort("_id", -1).limit(limit + 1).to_list()
         documents, following = paging.cut(found, limit)
         return paging.Page(items=[_shown(document) for document in documents], next_cursor=following)
 
-    async def get(self, development_id: str) -> DevelopmentOutput:
+    async def get(self, development_id: str, session: Session | None = None) -> DevelopmentOutput:
         """One development; raises `NotFoundError`."""
         with translate_errors():
-            document = await self._developments.find_one({"_id": {"$eq": development_id}}, _FIELDS)
+            document = await self._developments.find_one({"_id": {"$eq": development_id}}, _FIELDS, session=session)
         if document is None:
             raise NotFoundError("there is no such development")
         return _shown(document)
+
+    async def queue_again(self, development_id: str, session: Session) -> DevelopmentOutput | None:
+        """Queue an ended development that has no result; None when it is in no such state.
+
+        What its last attempt came to stands in `attempts_log`. The fence stays, so that it goes on growing.
+        """
+        nothing = ("outcome", "error_message", "pr_mr_url", "development_details", "turns", "duration_seconds")
+        values: Document = {
+            **dict.fromkeys((*nothing, "completed_at", "lease.owner", "lease.expires_at"), None),
+            "status": "queued",
+            "retry_requested_at": "$$NOW",
+            "attempts_before": {"$ifNull": ["$attempts", 0]},
+            "notices": {"$literal": {}},
+            "timings": {"$mergeObjects": [{"accepted_at": "$timings.accepted_at", "retried_at": "$$NOW"}]},
+        }
+        unset = {"$unset": ["cancel_requested_at", "cancel_requested_by", "notice_after"]}
+        return await self._change(
+            development_id, {"status": {"$in": ["failed", "cancelled"]}}, [values, unset], session
+        )
+
+    async def cancel_queued(self, development_id: str, by: str, session: Session) -> DevelopmentOutput | None:
+        """End a development that no consumer holds; None when it is not queued.
+
+        The fence grows, so that whoever is told of this end is told of it apart from others.
+        """
+        values: Document = {
+            "status": CANCELLED,
+            "outcome": CANCELLED,
+            "error_message": {"$literal": f"cancelled by {by}"},
+            "completed_at": "$$NOW",
+            "cancel_requested_at": "$$NOW",
+            "cancel_requested_by": {"$literal": by},
+            "lease.fence": {"$add": [{"$ifNull": ["$lease.fence", 0]}, 1]},
+            "lease.owner": None,
+            "lease.expires_at": None,
+            "notices": {"$literal": {"ticket": "pending"}},
+        }
+        return await self._change(
+            development_id, {"status": "queued"}, [values, {"$unset": "retry_requested_at"}], session
+        )
+
+    async def ask_to_stop(self, development_id: str, by: str, session: Session) -> DevelopmentOutput | None:
+        """Ask the consumer that holds a development to end it; None when none does, or was asked already."""
+        values: Document = {"cancel_requested_at": "$$NOW", "cancel_requested_by": {"$literal": by}}
+        return await self._change(development_id, {"status": "running", "cancel_requested_at": None}, [values], session)
+
+    async def transcript(
+        self, development_id: str, limit: int, cursor: str | None
+    ) -> paging.Page[TranscriptEventOutput]:
+        """Events of all attempts, oldest first: up to `limit`, fewer where they are long. Raises `NotFoundError`."""
+        await self.get(development_id)
+        query: Document = {"development_id": {"$eq": development_id}}
+        if cursor is not None:
+            try:
+                query["_id"] = {"$gt": ObjectId(cursor)}
+            except InvalidId as error:
+                raise InvalidRequestError("cursor: is not one that this list gave") from error
+        items: list[TranscriptEventOutput] = []
+        characters = 0
+        with translate_errors():
+            async for document in self._events.find(query, _EVENT_FIELDS).sort("_id", 1).limit(limit + 1):
+                characters += sum(len(document.get(name) or "") for name in _TEXTS)
+                if items and (len(items) == limit or characters > _PAGE_CHARACTERS):
+                    return paging.Page(items=items, next_cursor=items[-1].id)
+                items.append(TranscriptEventOutput(id=str(document.pop("_id")), **document))
+        return paging.Page(items=items, next_cursor=None)
+
+    async def _change(
+        self, development_id: str, state: Document, stages: list[Document], session: Session
+    ) -> DevelopmentOutput | None:
+        values, *others = stages
+        with translate_errors():
+            document = await self._developments.find_one_and_update(
+                {"_id": {"$eq": development_id}, **state},
+                [{"$set": values}, *others],
+                _FIELDS,
+                return_document=ReturnDocument.AFTER,
+                session=session,
+            )
+        return None if document is None else _shown(document)
 
 
 def _shown(document: Document) -> DevelopmentOutput:

@@ -1,20 +1,33 @@
 """Developments as the API shows them; the lease and other inner fields stay inside."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
+
+Status = Literal["queued", "running", "completed", "failed", "cancelled"]
+
+
+class AttemptOutput(BaseModel):
+    """One attempt that ended. `cost_usd` is null for one whose consumer was lost, as nobody was there to add it up."""
+
+    attempt: int
+    outcome: str
+    error_message: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    cost_usd: float | None = None
 
 
 class DevelopmentOutput(BaseModel):
     """A development.
 
-    `outcome` is the kind of its end, `attempts` how often it was begun, `timings` when each step was reached, `usage`
-    the tokens by kind.
+    `outcome` is the kind of its end, `attempts` how often it was begun, `attempts_log` how each attempt ended (the last
+    100), `timings` when each step was reached, `cost_usd` and `usage` (tokens by kind) what all attempts took.
     """
 
     id: str
-    status: str
+    status: Status
     jira_issue_id: str
     jira_issue_key: str
     jira_project_key: str
@@ -28,6 +41,7 @@ class DevelopmentOutput(BaseModel):
     outcome: str | None = None
     error_message: str | None = None
     attempts: int = 0
+    attempts_log: list[AttemptOutput] = []
     cost_usd: float | None = None
     usage: dict[str, Any] | None = None
     turns: int | None = None
@@ -35,3 +49,31 @@ class DevelopmentOutput(BaseModel):
     timings: dict[str, datetime | None] = {}
     created_at: datetime
     completed_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
+
+
+class TranscriptEventOutput(BaseModel):
+    """One event of a run, as the agent's runner told it; which fields it has follows from its type.
+
+    `job_id` tells the attempts apart. `tool` comes as a call and as its result, with the same `tool_id`.
+    """
+
+    id: str
+    job_id: str
+    seq: int
+    at: datetime
+    type: Literal["started", "message", "tool", "usage", "finished", "failed"]
+    text: str | None = None
+    message: str | None = None
+    reason: str | None = None
+    phase: Literal["call", "result"] | None = None
+    tool_id: str | None = None
+    name: str | None = None
+    content: str | None = None
+    is_error: bool | None = None
+    model: str | None = None
+    version: str | None = None
+    usage: dict[str, int] | None = None
+    turns: int | None = None
+    duration_seconds: float | None = None
+    changed: bool | None = None

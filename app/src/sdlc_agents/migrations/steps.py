@@ -9,10 +9,22 @@ from sdlc_agents.mongo import Database
 
 
 async def _to_2(db: Database) -> None:
-    """Projects count their changes; a transcript's events say when they were stored, as their ids do."""
+    """Projects count their changes, transcripts' events say when they were stored, developments log their attempts."""
     await db["projects"].update_many({"revision": {"$exists": False}}, {"$set": {"revision": 1}})
     await db["agent_events"].update_many(
         {"stored_at": {"$exists": False}}, [{"$set": {"stored_at": {"$toDate": "$_id"}}}]
+    )
+    attempt = {
+        "attempt": "$attempts",
+        "outcome": "$outcome",
+        "error_message": {"$ifNull": ["$error_message", None]},
+        "started_at": {"$ifNull": ["$timings.claimed_at", None]},
+        "ended_at": "$completed_at",
+        "cost_usd": {"$ifNull": ["$cost_usd", None]},
+    }
+    await db["developments"].update_many(
+        {"status": {"$in": ["completed", "failed"]}, "attempts_log": {"$exists": False}},
+        [{"$set": {"attempts_log": [attempt]}}],
     )
 
 
