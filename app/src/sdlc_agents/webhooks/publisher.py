@@ -36,6 +36,7 @@ class Publisher:
         self._application = application
         self._connection: AbstractConnection | None = None
         self._channel: Channel | None = None
+        self._closing: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
 
     async def connect(self) -> None:
@@ -75,11 +76,11 @@ class Publisher:
         """End the connection; what was not confirmed stays in the outbox."""
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await connection.close()
-            except _FAILURES as error:
-                log.debug("broker_close_failed", error=repr(error))
+            # A task of its own: aiormq waits for the broker's goodbye, for half a minute also when it is cancelled.
+            closing = asyncio.create_task(_close(connection))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
 
     async def _reopen(self) -> None:
         await self.close()
@@ -99,6 +100,13 @@ class Publisher:
     def _is_open(self) -> bool:
         connection, channel = self._connection, self._channel
         return connection is not None and channel is not None and not connection.is_closed and not channel.is_closed
+
+
+async def _close(connection: AbstractConnection) -> None:
+    try:
+        await connection.close()
+    except _FAILURES as error:
+        log.debug("broker_close_failed", error=repr(error))
 
 
 def _expect(channel: Channel, message_id: str) -> "asyncio.Future[object]":
