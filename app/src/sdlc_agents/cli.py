@@ -20,6 +20,7 @@ SERVICES = {
 TOOLS = {
     "healthcheck": "sdlc_agents.healthcheck:run",
     "migrate": "sdlc_agents.migrations.service:run",
+    "rewrap-keys": "sdlc_agents.rewrapping:run",
     "version": "sdlc_agents.cli:version",
 }
 COMMANDS = {"api-keys": "sdlc_agents.apikeys.commands:run"}

@@ -3,10 +3,17 @@
 A data key stands in the key vault collection `encryption_keys` of the same database, wrapped by the local master key
 FIELD_ENCRYPTION_KEY (96 bytes), which the database never sees. Values are encrypted with
 AEAD_AES_256_CBC_HMAC_SHA_512-Random, so equal values do not look equal.
+
+The master key is rotated without a stop: services are given the new key and, in FIELD_ENCRYPTION_KEY_PREVIOUS, the one
+before it, and read with either; then `sdlc-agents rewrap-keys` wraps the data key with the new one, no value is written
+again, and the previous key may go. The data key's document names the master key that wraps it by its fingerprint.
 https://www.mongodb.com/docs/manual/core/csfle/fundamentals/manual-encryption/
 """
 
 import base64
+import hashlib
+from dataclasses import dataclass
+from typing import Any
 
 from bson.binary import Binary
 from bson.codec_options import CodecOptions
@@ -28,20 +35,48 @@ class FieldEncryptionError(ServiceError):
     code = "field_encryption_failed"
 
 
-def master_key(settings: EncryptionSettings) -> bytes:
-    """The master key's 96 bytes."""
-    return base64.b64decode(settings.field_encryption_key.get_secret_value())
+@dataclass(frozen=True)
+class MasterKeys:
+    """The master key that wraps, and the one before it, with which may still be read; 96 bytes each."""
+
+    current: bytes
+    previous: bytes | None = None
+
+    @property
+    def provider(self) -> str:
+        """The current key's name in the data key's document."""
+        return _provider(self.current)
+
+    def providers(self) -> dict[str, dict[str, Any]]:
+        """Both keys by their names, and by `local` alone the one that wrapped before keys had names."""
+        known = {_provider(key): {"key": key} for key in (self.current, self.previous) if key is not None}
+        return {**known, "local": {"key": self.previous or self.current}}
+
+
+def master_key(settings: EncryptionSettings) -> MasterKeys:
+    """The settings' master keys."""
+    previous = settings.field_encryption_key_previous
+    return MasterKeys(
+        base64.b64decode(settings.field_encryption_key.get_secret_value()),
+        None if previous is None else base64.b64decode(previous.get_secret_value()),
+    )
+
+
+def _provider(key: bytes) -> str:
+    # The key is random: a hash of it tells nothing.
+    return f"local:{hashlib.sha256(key).hexdigest()[:16]}"
 
 
 class FieldCipher:
     """Encrypts and decrypts single strings. Close it when done.
 
-    Rights in the database: `find` on `encryption_keys`, and `ensure_key` also `insert`.
+    Rights in the database: `find` on `encryption_keys`, `ensure_key` also `insert`, `rewrap` also `update`.
     """
 
-    def __init__(self, db: Database, key: bytes) -> None:
+    def __init__(self, db: Database, keys: MasterKeys) -> None:
+        self._provider = keys.provider
         self._encryption: AsyncClientEncryption[Document] = AsyncClientEncryption(
-            {"local": {"key": key}}, f"{db.name}.{KEY_VAULT}", db.client, CodecOptions(tz_aware=True)
+            keys.providers(), f"{db.name}.{KEY_VAULT}", db.client, CodecOptions(tz_aware=True)
         )
 
     async def ensure_key(self) -> bool:
@@ -51,8 +86,21 @@ class FieldCipher:
         """
         if await self._encryption.get_key_by_alt_name(KEY_ALT_NAME) is not None:
             return False
-        await self._encryption.create_data_key("local", key_alt_names=[KEY_ALT_NAME])
+        await self._encryption.create_data_key(self._provider, key_alt_names=[KEY_ALT_NAME])
         return True
+
+    async def rewrap(self) -> bool:
+        """Wrap the data key with the current master key; True when another one wrapped it.
+
+        Raises `FieldEncryptionError` when neither the current nor the previous key did.
+        """
+        try:
+            result = await self._encryption.rewrap_many_data_key(
+                {"masterKey.provider": {"$ne": self._provider}}, provider=self._provider
+            )
+        except EncryptionError as error:
+            raise FieldEncryptionError("the data key could not be unwrapped: another master key?") from error
+        return result.bulk_write_result is not None
 
     async def encrypt(self, value: str) -> Binary:
         """The value as BSON binary of subtype 6."""

@@ -123,10 +123,14 @@ def _master_key(value: SecretStr) -> SecretStr:
     return value
 
 
-class EncryptionSettings(ServiceSettings):
-    """The local master key of field-level encryption: 96 bytes in base64."""
+MasterKey = Annotated[SecretStr, AfterValidator(_master_key)]
 
-    field_encryption_key: Annotated[SecretStr, AfterValidator(_master_key)]
+
+class EncryptionSettings(ServiceSettings):
+    """The local master key of field-level encryption: 96 bytes in base64. The previous one is read with as well."""
+
+    field_encryption_key: MasterKey
+    field_encryption_key_previous: MasterKey | None = None
 
 
 class TlsServerSettings(ServiceSettings):
