@@ -126,6 +126,8 @@ def _type(schema: Document) -> str:
             return " or ".join(_type(one) for one in schema[several])
     if schema.get("type") == "array":
         return f"array of {_type(schema.get('items', {}))}"
+    if "const" in schema:
+        return f"`{json.dumps(schema['const'])}`"
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     kind = schema.get("type", "any")
