@@ -106,10 +106,25 @@ def remove(collection: str) -> dict[str, Any]:
     return {"delete": collection, "deletes": [{"q": {"_id": "a test's"}, "limit": 1}]}
 
 
+def update(collection: str) -> dict[str, Any]:
+    return {"update": collection, "updates": [{"q": {"_id": "a test's"}, "u": {"$set": {"name": "a test's"}}}]}
+
+
 @pytest.mark.parametrize(
     ("user", "command"),
     [
         ("webhook", find("projects")),
+        ("webhook", update("project_triggers")),
+        ("configuration", update("audit_log")),
+        ("configuration", insert("agent_events")),
+        ("configuration", insert("developments")),
+        ("configuration", insert("webhook_events")),
+        ("configuration", remove("developments")),
+        ("configuration", update("project_checks")),
+        ("consumer", find("project_triggers")),
+        ("consumer", update("projects")),
+        ("consumer", insert("project_checks")),
+        ("consumer", update("encryption_keys")),
         ("webhook", find("api_keys")),
         ("webhook", remove("webhook_events")),
         ("configuration", find("agent_jobs")),
@@ -136,14 +151,27 @@ def test_a_user_may_not_do_what_its_service_does_not(
     ("user", "database", "command"),
     [
         ("webhook", "sdlc_agent", find("webhook_events")),
+        ("webhook", "sdlc_agent", find("project_triggers")),
         ("configuration", "sdlc_agent", find("projects")),
+        ("configuration", "sdlc_agent", update("project_triggers")),
+        ("configuration", "sdlc_agent", remove("project_triggers")),
+        ("configuration", "sdlc_agent", find("project_checks")),
+        ("configuration", "sdlc_agent", update("api_keys")),
+        ("configuration", "sdlc_agent", update("developments")),
+        ("configuration", "sdlc_agent", find("agent_events")),
+        ("configuration", "sdlc_agent", update("agent_events")),
+        ("configuration", "sdlc_agent", find("audit_log")),
+        ("configuration", "sdlc_agent", update("encryption_keys")),
+        ("configuration", "sdlc_agent", {"collMod": "audit_log"}),
         ("consumer", "sdlc_agent", find("projects")),
+        ("consumer", "sdlc_agent", update("project_checks")),
+        ("consumer", "sdlc_agent", update("developments")),
         ("gateway", "sdlc_agent", find("agent_jobs")),
         ("exporter", "admin", {"serverStatus": 1}),
         ("exporter", "admin", {"replSetGetStatus": 1}),
         ("backup", "sdlc_agent", find("projects")),
     ],
-    ids=["webhook", "configuration", "consumer", "gateway", "exporter", "exporter-replica-set", "backup"],
+    ids=lambda value: value if isinstance(value, str) else "-".join(str(part) for part in next(iter(value.items()))),
 )
 def test_a_user_may_do_what_its_service_does(
     on_host: Ask, secrets: Mapping[str, str], user: str, database: str, command: dict[str, Any]
