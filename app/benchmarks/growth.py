@@ -23,7 +23,7 @@ from sdlc_agents.webhooks.repository import WebhookRepository
 STEPS = (10_000, 100_000, 250_000, 500_000, 750_000, 1_000_000)
 QUICK_STEPS = (10_000, 50_000, 100_000)
 BATCH = 64
-BATCHES = 120
+BATCHES = 300
 FILL_BATCH = 1000
 SMALL, GROWING = "small", "growing"
 
@@ -93,8 +93,10 @@ async def growth(world: World, steps: Sequence[int], say: Callable[[str], None])
 async def _measure(growing: _Collection, small: _Collection, size: int) -> Step:
     inserts: dict[str, list[float]] = {GROWING: [], SMALL: []}
     duplicates: dict[str, list[float]] = {GROWING: [], SMALL: []}
+    pair = [(GROWING, growing), (SMALL, small)]
     for number in range(BATCHES):
-        for name, collection in ((GROWING, growing), (SMALL, small)):
+        pair.reverse()  # neither is always the one that comes after the other
+        for name, collection in pair:
             inserts[name].append(await collection.timed(collection.take(BATCH), Outcome.STORED))
             # Spread over all that is stored, so that the index is read where it is not in use anyway.
             again = collection.tickets(BATCH, number * (collection.size - BATCH) // BATCHES)

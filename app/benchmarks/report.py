@@ -53,6 +53,7 @@ class Results:
 
 def write(results: Results) -> Path:
     """Write page and plots; the page's path."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
     plot_throughput(FOLDER / "ingest-throughput.svg", results.measures, NAMES, CONNECTIONS)
     plot_latency(FOLDER / "ingest-latency.svg", results.measures, NAMES, CONNECTIONS)
     plot_growth(FOLDER / "ingest-growth.svg", results.steps)
