@@ -22,25 +22,24 @@ _READY_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class ConfigurationProcess:
-    """Where it listens, its bootstrap key, and where it logs."""
+    """Where it listens and logs."""
 
     url: str
-    admin_key: str
     log: Path
 
 
 @contextmanager
-def configuration_process(backends: Backends, log: Path) -> Iterator[ConfigurationProcess]:
+def configuration_process(backends: Backends, log: Path, admin_key: str) -> Iterator[ConfigurationProcess]:
     """A migrated database and the API on it; both are gone when the block is left."""
     port, metrics_port = free_port(), free_port()
-    key, database = secrets.token_urlsafe(32), f"test_{secrets.token_hex(6)}"
+    database = f"test_{secrets.token_hex(6)}"
     options: dict[str, Any] = {"tlsCAFile": backends.mongo_tls_ca_file} if backends.mongo_tls_ca_file else {}
     environment = {
         "PYTHONPATH": str(SOURCE),
         "MONGO_URL": backends.mongo_url,
         "MONGO_DATABASE": database,
         "FIELD_ENCRYPTION_KEY": FIELD_ENCRYPTION_KEY,
-        "CONFIGURATION_API_ADMIN_KEY": key,
+        "CONFIGURATION_API_ADMIN_KEY": admin_key,
         "CONFIGURATION_API_PORT": str(port),
         "METRICS_PORT": str(metrics_port),
         "LOG_LEVEL": "info",
@@ -62,7 +61,7 @@ def configuration_process(backends: Backends, log: Path) -> Iterator[Configurati
         ):
             try:
                 _ready(f"http://127.0.0.1:{metrics_port}/ready", process, log)
-                yield ConfigurationProcess(f"http://127.0.0.1:{port}", key, log)
+                yield ConfigurationProcess(f"http://127.0.0.1:{port}", log)
             finally:
                 process.kill()
     finally:

@@ -31,7 +31,7 @@ class ApiKeyInput(BaseModel):
     name: Annotated[
         str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_one_line)
     ]
-    scopes: Annotated[set[Scope], Field(min_length=1)]
+    scopes: Annotated[set[Scope], Field(min_length=1, json_schema_extra={"uniqueItems": False})]
     expires_at: Annotated[Moment, AfterValidator(_to_come)] | None = None
 
 

@@ -20,6 +20,7 @@ ONE_LINE = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 REPOSITORY_URL = rf"^https://{_HOST}{_PORT}(?:/[A-Za-z0-9._~+%-]+){{2,}}/?$"
 JIRA_URL = rf"^(?:https?://{_HOST}{_PORT}(?:[/?#][\x21-\x7e]*)?)?$"
 TOKEN = r"^[\x21-\x7e]{1,1000}$"  # noqa: S105 - a pattern
+REPOSITORY_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 BRANCH = rf"^(?:[^-\x00-\x20~^:?*\[\\\x7f./]{_ATOM}*)(?:\.{_ATOM}+)*(?:/{_ATOM}+(?:\.{_ATOM}+)*)*$"
 
 _BRANCH_FORBIDDEN = re.compile(r"@\{|\.lock(?:/|$)")
@@ -85,6 +86,12 @@ def _empty_is_none(value: object) -> object:
     return None if value == "" else value
 
 
+def _or_empty(pattern: str, longest: int) -> dict[str, Any]:
+    """The schema of a string that may be left empty, or null, for want of a value."""
+    text = {"type": "string", "pattern": f"^(?:{pattern[1:-1]})?$", "maxLength": longest}
+    return {"anyOf": [text, {"type": "null"}]}
+
+
 EmptyIsNone = BeforeValidator(_empty_is_none)
 _no_null = AfterValidator(_matching(PLAIN, "must not hold a null character"))
 
@@ -93,8 +100,10 @@ ShortText = Annotated[str, _stated(PLAIN, max_length=200), _no_null]
 Name = Annotated[str, _stated(ONE_LINE, min_length=1, max_length=200), AfterValidator(_stripped)]
 StatusName = Annotated[str, _stated(ONE_LINE, min_length=1, max_length=100), AfterValidator(_stripped)]
 ProjectKey = Annotated[str, Field(pattern=r"^[A-Z0-9_-]{1,255}$")]
-RepositoryId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+RepositoryId = Annotated[str, Field(pattern=REPOSITORY_ID)]
 JiraUrl = Annotated[str, _stated(JIRA_URL, max_length=2000), AfterValidator(_jira_url)]
 RepositoryUrl = Annotated[str, _stated(REPOSITORY_URL, max_length=2000), AfterValidator(_repository_url)]
 Branch = Annotated[str, _stated(BRANCH, min_length=1, max_length=200), AfterValidator(_branch)]
+OptionalBranch = Annotated[Branch | None, EmptyIsNone, WithJsonSchema(_or_empty(BRANCH, 200))]
+OptionalRepositoryId = Annotated[RepositoryId | None, EmptyIsNone, WithJsonSchema(_or_empty(REPOSITORY_ID, 100))]
 Token = Annotated[SecretStr, AfterValidator(_token), WithJsonSchema({"type": "string", "pattern": TOKEN})]

@@ -8,12 +8,11 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from sdlc_agents.forges.model import ProblemCode
 from sdlc_agents.projects.fields import (
-    Branch,
-    EmptyIsNone,
     JiraUrl,
     Name,
+    OptionalBranch,
+    OptionalRepositoryId,
     ProjectKey,
-    RepositoryId,
     RepositoryUrl,
     ShortText,
     StatusName,
@@ -53,11 +52,11 @@ class RepositoryInput(BaseModel):
     Without `repository_id` it gets one, without `base_branch` the forge's default branch is the base.
     """
 
-    repository_id: Annotated[RepositoryId | None, EmptyIsNone] = None
+    repository_id: OptionalRepositoryId = None
     url: RepositoryUrl
     description: Text = ""
     git_access_token: Token
-    base_branch: Annotated[Branch | None, EmptyIsNone] = None
+    base_branch: OptionalBranch = None
 
 
 def _unique_repository_ids(repositories: list[RepositoryInput]) -> list[RepositoryInput]:
