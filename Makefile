@@ -46,7 +46,7 @@ drills: ## What takes longer: killed services under load, Debian 12 and two host
 converge: venv ## Converge the kept lab host (made if there is none)
 	@molecule converge
 verify: venv ## Run the host's tests on the kept lab host: make verify TESTS="-k nginx"
-	@MOLECULE_VERIFY_ARGS="$(TESTS)" molecule verify
+	@PYTEST_ADDOPTS="$(TESTS)" molecule verify
 lab-down: venv ## Remove everything that the lab made, but for its caches
 	@$(LAB) down
 
