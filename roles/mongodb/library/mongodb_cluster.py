@@ -123,6 +123,17 @@ def grants(roles: Iterable[dict[str, Any]]) -> frozenset[tuple[str, str]]:
     return frozenset((role["role"], role["db"]) for role in roles)
 
 
+def takes_writes(hello: dict[str, Any]) -> bool:
+    """Whether the member that gave this answer does; one that was just elected names itself before it does."""
+    return bool(hello.get("isWritablePrimary"))
+
+
+def other_primary(hello: dict[str, Any]) -> str | None:
+    """The primary that a member's answer names, unless it is that member itself."""
+    primary: str | None = hello.get("primary")
+    return None if primary == hello.get("me") else primary
+
+
 class Cluster:
     """One replica set, seen from one of its members."""
 
@@ -237,12 +248,12 @@ class Cluster:
 
         def elected() -> str | None:
             hello = local.admin.command("hello")
-            if hello.get("isWritablePrimary"):
-                return self.local_address
-            primary: str | None = hello.get("primary")
-            return primary
+            return self.local_address if takes_writes(hello) else other_primary(hello)
 
-        return self.wait("An elected primary", elected)
+        address = self.wait("An elected primary", elected)
+        primary = local if address == self.local_address else self.connect(address)
+        self.wait(f"A primary {address} that takes writes", lambda: takes_writes(primary.admin.command("hello")))
+        return address
 
     def can_log_in(self, address: str, name: str, password: str) -> bool:
         """Whether that password is the user's."""

@@ -171,3 +171,11 @@ def test_the_order_and_grouping_of_privileges_is_no_difference() -> None:
     apart = [{"resource": resource, "actions": ["insert"]}, {"resource": resource, "actions": ["find"]}]
     together = [{"resource": dict(reversed(resource.items())), "actions": ["find", "insert"]}]
     assert module.privileges_by_resource(apart) == module.privileges_by_resource(together)
+
+
+def test_a_member_that_was_just_elected_is_waited_for() -> None:
+    # What MongoDB answers between the election and the first write that it takes.
+    hello = {"me": "db1:27017", "primary": "db1:27017", "isWritablePrimary": False, "secondary": True}
+    assert not module.takes_writes(hello)
+    assert module.other_primary(hello) is None
+    assert module.other_primary({**hello, "primary": "db2:27017"}) == "db2:27017"
