@@ -73,6 +73,20 @@ async def test_a_failed_write_fails_each_request_that_shared_it() -> None:
     assert [type(answer) for answer in answers] == [UnavailableError] * 5
 
 
+async def test_when_the_database_is_away_nobody_waits_for_another_batch_to_find_out() -> None:
+    asked = 0
+
+    async def write(_events: Sequence[Event]) -> Sequence[Outcome | ServiceError]:
+        nonlocal asked
+        asked += 1
+        raise UnavailableError("the database is not available")
+
+    async with GroupCommit(write, max_batch=2) as ingest:
+        answers = await asyncio.gather(*(ingest.store(event()) for _ in range(20)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [UnavailableError] * 20
+    assert asked == 1
+
+
 async def test_an_unexpected_error_is_answered_and_the_next_batch_goes_on() -> None:
     calls = 0
 

@@ -77,6 +77,9 @@ class GroupCommit:
         try:
             results = await self._write([event for event, _ in batch])
         except ServiceError as error:
+            # Who waits behind this batch would only find out the same, a time limit later each.
+            batch = [*batch, *self._waiting]
+            self._waiting.clear()
             results = [error] * len(batch)
         except Exception:
             log.exception("group_commit_failed", events=len(batch))
