@@ -59,12 +59,12 @@ async def test_what_the_list_names_can_be_revoked(
     key = out.strip()
     await make_key("admin")
     code, out, _ = await api_keys(environment, "list")
-    listed = [orjson.loads(line) for line in out.splitlines()]
-    assert (code, [(entry["name"], entry["expires_at"]) for entry in listed]) == (0, [("admin", None), ("ci", until)])
+    listed = {entry["name"]: entry for entry in map(orjson.loads, out.splitlines())}
+    assert (code, {name: entry["expires_at"] for name, entry in listed.items()}) == (0, {"admin": None, "ci": until})
     assert key not in out
-    assert (await api_keys(environment, "revoke", listed[1]["id"]))[:2] == (0, "")
+    assert (await api_keys(environment, "revoke", listed["ci"]["id"]))[:2] == (0, "")
     assert (await anonymous.get("/api/projects", headers={"X-API-Key": key})).status_code == 403
-    code, out, err = await api_keys(environment, "revoke", listed[0]["id"])
+    code, out, err = await api_keys(environment, "revoke", listed["admin"]["id"])
     assert (code, out) == (1, "")
     assert "last valid API key" in err
 

@@ -110,7 +110,7 @@ def test_any_document_is_rendered() -> None:
         "## Small",
         "### `POST /webhook`\n\nTake an event.",
         'Takes object or null:\n\n```json\n{\n  "issue": {\n    "key": "T-1"',
-        "| 200 | array of `a` or `b` or `` | Taken |",
+        '| 200 | array of `a` or `b` or `""` | Taken |',
         '200:\n\n```json\n[\n  "a"\n]',
         "| 401 |  | The signature \\| is wrong |",
         "### `GET /health`\n\n| answer",

@@ -45,6 +45,11 @@ def free_port() -> int:
         return port
 
 
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture
 def environment(backends: Backends, db: Database, every_service: EveryService) -> dict[str, str]:
     return {
@@ -67,7 +72,7 @@ async def running(service: str, port: int, environment: dict[str, str]) -> Async
 
     async def lives() -> bool:
         assert process.returncode is None
-        return await asyncio.to_thread(healthcheck.is_healthy, metrics)
+        return await asyncio.to_thread(healthcheck.is_healthy, metrics) and await asyncio.to_thread(_listens, port)
 
     try:
         await until(lives, seconds=40)

@@ -40,7 +40,7 @@ async def test_a_comment_is_made_once(http: httpx.AsyncClient, jira_url: str) ->
     assert await jira.comment_once(key, "It is done.\nmark-1", marker="mark-1")
     assert not await jira.comment_once(key, "It is done.\nmark-1", marker="mark-1")
     assert await jira.comment_once(key, "Again.\nmark-2", marker="mark-2")
-    assert await comments(http, jira_url, key) == ["It is done.\nmark-1", "Again.\nmark-2"]
+    assert sorted(await comments(http, jira_url, key)) == ["Again.\nmark-2", "It is done.\nmark-1"]
 
 
 async def test_a_wrong_token_is_named(http: httpx.AsyncClient, jira_url: str) -> None:
