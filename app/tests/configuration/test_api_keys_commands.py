@@ -1,7 +1,6 @@
 """`sdlc-agents api-keys`, as an operator runs it in the container."""
 
 import asyncio
-import os
 import sys
 
 import httpx
@@ -10,6 +9,7 @@ import pytest
 
 from sdlc_agents.mongo import Database
 from support.backends import EveryService
+from support.processes import bare_environment
 
 from .conftest import MakeKey
 
@@ -17,7 +17,7 @@ from .conftest import MakeKey
 @pytest.fixture
 def environment(every_service: EveryService, db: Database) -> dict[str, str]:
     return {
-        "PATH": os.environ["PATH"],
+        **bare_environment(),
         "MONGO_URL": every_service.mongo_url.get_secret_value(),
         "MONGO_DATABASE": db.name,
         "MONGO_TLS_CA_FILE": str(every_service.mongo_tls_ca_file or ""),

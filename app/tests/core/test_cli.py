@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import sys
@@ -20,6 +19,7 @@ from sdlc_agents.mongo import Database
 from sdlc_agents.webhooks.signature import sign
 from support.backends import Backends, Broker, EveryService
 from support.deliveries import ticket
+from support.processes import bare_environment
 from support.waiting import until
 
 SECRET = "a secret that only the tests know"
@@ -27,7 +27,7 @@ KEY = "the operator's bootstrap key"
 
 
 async def start(*arguments: str, **environment: str) -> Process:
-    given = {"PATH": os.environ["PATH"], **environment}
+    given = {**bare_environment(), **environment}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "sdlc_agents.cli", *arguments, env=given, stdout=PIPE, stderr=PIPE
     )
@@ -79,7 +79,7 @@ async def running(service: str, port: int, environment: dict[str, str]) -> Async
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
-            process.kill()
+            process.terminate()
         await process.communicate()
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import os
 import secrets
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ from bson.binary import Binary
 from sdlc_agents.encryption import KEY_ALT_NAME, KEY_VAULT, FieldCipher, FieldEncryptionError, master_key
 from sdlc_agents.mongo import Client, Database
 from support.backends import EveryService, MakeSettings
+from support.processes import bare_environment
 
 
 def new_master_key() -> str:
@@ -49,7 +49,7 @@ async def rewrap(db: Database, settings: EveryService, key: str, previous: str) 
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sdlc_agents.cli", "rewrap-keys"),
         env={
-            "PATH": os.environ["PATH"],
+            **bare_environment(),
             "MONGO_URL": settings.mongo_url.get_secret_value(),
             "MONGO_TLS_CA_FILE": str(settings.mongo_tls_ca_file or ""),
             "MONGO_DATABASE": db.name,

@@ -15,7 +15,7 @@ import pymongo
 
 from sdlc_agents.mongo import Document
 from support.backends import FIELD_ENCRYPTION_KEY, Backends
-from support.processes import SOURCE, free_port
+from support.processes import SOURCE, bare_environment, free_port
 
 _READY_SECONDS = 60.0
 
@@ -35,6 +35,7 @@ def configuration_process(backends: Backends, log: Path, admin_key: str) -> Iter
     database = f"test_{secrets.token_hex(6)}"
     options: dict[str, Any] = {"tlsCAFile": backends.mongo_tls_ca_file} if backends.mongo_tls_ca_file else {}
     environment = {
+        **bare_environment(),
         "PYTHONPATH": str(SOURCE),
         "MONGO_URL": backends.mongo_url,
         "MONGO_DATABASE": database,
@@ -63,7 +64,7 @@ def configuration_process(backends: Backends, log: Path, admin_key: str) -> Iter
                 _ready(f"http://127.0.0.1:{metrics_port}/ready", process, log)
                 yield ConfigurationProcess(f"http://127.0.0.1:{port}", log)
             finally:
-                process.kill()
+                process.terminate()
     finally:
         with pymongo.MongoClient[Document](backends.mongo_url, **options) as client:
             client.drop_database(database)

@@ -32,6 +32,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def bare_environment() -> dict[str, str]:
+    """What every process of a test needs: where programs are, and where to note what ran, if that is measured."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return {"PATH": os.environ["PATH"], **kept}
+
+
 @dataclass(frozen=True)
 class Service:
     """A running service."""
@@ -82,11 +88,10 @@ async def service(
             _LAUNCH,
             name,
             env={
-                "PATH": os.environ["PATH"],
+                **bare_environment(),
                 "PYTHONPATH": str(SOURCE),
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "METRICS_PORT": str(port),
-                **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
                 **environment,
             },
             stdin=asyncio.subprocess.DEVNULL,
