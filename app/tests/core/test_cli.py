@@ -100,6 +100,9 @@ async def test_a_wrong_call_shows_how(arguments: list[str]) -> None:
         ("jira-webhook-api", ["MONGO_URL", "RABBITMQ_URL", "JIRA_WEBHOOK_SECRET"]),
         ("configuration-api", ["MONGO_URL", "FIELD_ENCRYPTION_KEY"]),
         ("migrate", ["MONGO_URL", "FIELD_ENCRYPTION_KEY", "CONFIGURATION_API_ADMIN_KEY"]),
+        ("rewrap-keys", ["MONGO_URL", "FIELD_ENCRYPTION_KEY"]),
+        ("llm-gateway", ["MONGO_URL", "ANTHROPIC_API_KEY or CLAUDE_CODE_SESSION_TOKEN"]),
+        ("mongodb-exporter", ["MONGO_URL"]),
     ],
 )
 async def test_a_service_without_its_variables_ends_with_78_naming_all(service: str, names: list[str]) -> None:
@@ -107,6 +110,12 @@ async def test_a_service_without_its_variables_ends_with_78_naming_all(service: 
     assert (code, out) == (78, "")
     assert error.count("\n") == 1
     assert all(name in error for name in names)
+
+
+async def test_a_runner_without_a_place_for_jobs_says_so() -> None:
+    code, out, error = await ended(await start("agent-runner", JOB_DIR="/nowhere"))
+    assert (code, out) == (1, "")
+    assert error == "sdlc-agents: /nowhere is no folder: the runner needs one of its own for each job (JOB_DIR)\n"
 
 
 async def test_the_health_check_fails_where_nothing_runs() -> None:

@@ -39,6 +39,10 @@ def run() -> None:
     """Serve until the job is done or SIGTERM comes."""
     settings = load_settings(RunnerSettings)
     configure_logging(settings, "agent-runner")
+    if not settings.job_dir.is_dir():
+        raise SystemExit(
+            f"sdlc-agents: {settings.job_dir} is no folder: the runner needs one of its own for each job (JOB_DIR)"
+        )
     # What goes wrong in a run is an event of it; a killed CLI is no error of the runner's.
     logging.getLogger("claude_agent_sdk").setLevel(logging.CRITICAL)
     _forget_environment(settings.job_dir)
