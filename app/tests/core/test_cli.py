@@ -19,7 +19,7 @@ from sdlc_agents.mongo import Database
 from sdlc_agents.webhooks.signature import sign
 from support.backends import Backends, Broker, EveryService
 from support.deliveries import ticket
-from support.processes import bare_environment
+from support.processes import bare_environment, free_port
 from support.waiting import until
 
 SECRET = "a secret that only the tests know"
@@ -37,12 +37,6 @@ async def ended(process: Process) -> tuple[int, str, str]:
     out, err = await asyncio.wait_for(process.communicate(), 50)
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _listens(port: int) -> bool:

@@ -1,7 +1,8 @@
 """Checks of a repository on a real Gitea."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -192,6 +193,17 @@ async def test_a_proxy_that_cannot_reach_the_forge_is_said_to(client: httpx.Asyn
     assert "the egress proxy does not reach" in problem.message
 
 
+@asynccontextmanager
+async def answering(authority: trustme.CA, answer: Callable[[Request], Awaitable[Response]]) -> AsyncIterator[str]:
+    """A forge behind TLS that answers everything so; yields its address."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    app = Starlette(routes=[Route("/{rest:path}", answer)])
+    async with serve(app, port=0, host="127.0.0.1", graceful_seconds=1) as port:
+        with tls_front(port, context) as front:
+            yield f"https://127.0.0.1:{front}"
+
+
 @pytest.mark.parametrize(
     ("owner", "expected"),
     [("html", ProblemCode.FORGE_UNSUPPORTED), ("other", ProblemCode.FORGE_UNSUPPORTED), ("busy", "forge_failed")],
@@ -204,12 +216,8 @@ async def test_what_is_no_gitea_or_has_a_fault_is_said_to(
         content, status = documents[owner]
         return PlainTextResponse(content, status)
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    app = Starlette(routes=[Route("/{rest:path}", answer)])
-    async with serve(app, port=0, host="127.0.0.1", graceful_seconds=1) as port:
-        with tls_front(port, context) as front:
-            (problem,) = await check(f"https://127.0.0.1:{front}/{owner}/shop", client)
+    async with answering(authority, answer) as url:
+        (problem,) = await check(f"{url}/{owner}/shop", client)
     assert problem.code == expected
 
 
@@ -222,10 +230,6 @@ async def test_a_fault_in_the_middle_is_said_too(
             return PlainTextResponse("", 500)
         return PlainTextResponse('{"permissions": {"push": true}, "default_branch": "main"}')
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    app = Starlette(routes=[Route("/{rest:path}", answer)])
-    async with serve(app, port=0, host="127.0.0.1", graceful_seconds=1) as port:
-        with tls_front(port, context) as front:
-            (problem,) = await check(f"https://127.0.0.1:{front}/demo/shop", client)
+    async with answering(authority, answer) as url:
+        (problem,) = await check(f"{url}/demo/shop", client)
     assert problem.code == expected
