@@ -9,9 +9,8 @@ import orjson
 import pytest
 
 from agent.conftest import StartConsumer
-from agent.world import World, bash
-from sdlc_agents.serving import serve
-from support.lab import API_KEY, JIRA_TOKEN, lab_module
+from agent.world import World, bash, jira_with_a_ticket
+from support.lab import API_KEY, JIRA_TOKEN
 from support.proxy import CuttableProxy
 from support.waiting import until
 
@@ -328,14 +327,7 @@ async def test_a_short_outage_of_the_database_does_not_cost_the_run(
 
 async def test_the_ticket_is_told_once_how_it_ended(world: World, start_consumer: StartConsumer) -> None:
     await world.repository()
-    application = lab_module("services.jira.server").build(JIRA_TOKEN)
-    headers = {"Authorization": f"Bearer {JIRA_TOKEN}"}
-    async with (
-        serve(application, port=0, host="127.0.0.1") as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/rest/api/2", headers=headers) as jira,
-    ):
-        fields = {"project": {"key": "SHOP"}, "issuetype": {"name": "Story"}, "summary": "Better"}
-        key = (await jira.post("/issue", json={"fields": fields})).json()["key"]
+    async with jira_with_a_ticket() as (port, jira, key):
         development_id = await world.developments.queue("Please write it down.")
         await world.db["developments"].update_one({"_id": development_id}, {"$set": {"jira_issue_key": key}})
         await world.send(development_id)

@@ -7,16 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from agent.conftest import StartConsumer
-from agent.world import World, bash
+from agent.world import World, bash, jira_with_a_ticket
 from sdlc_agents.apikeys.keys import Caller, Scope
 from sdlc_agents.developments.service import DevelopmentService
 from sdlc_agents.errors import ConflictError
-from sdlc_agents.serving import serve
-from support.lab import JIRA_TOKEN, lab_module
+from support.lab import JIRA_TOKEN
 from support.waiting import until
 
 pytestmark = pytest.mark.timeout(120)
@@ -187,14 +185,7 @@ async def test_the_ticket_is_told_of_each_cancellation(
     world: World, start_consumer: StartConsumer, steering: DevelopmentService
 ) -> None:
     await world.repository()
-    application = lab_module("services.jira.server").build(JIRA_TOKEN)
-    headers = {"Authorization": f"Bearer {JIRA_TOKEN}"}
-    async with (
-        serve(application, port=0, host="127.0.0.1") as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/rest/api/2", headers=headers) as jira,
-    ):
-        fields = {"project": {"key": "SHOP"}, "issuetype": {"name": "Story"}, "summary": "Better"}
-        key = (await jira.post("/issue", json={"fields": fields})).json()["key"]
+    async with jira_with_a_ticket() as (port, jira, key):
 
         async def comments(number: int) -> list[dict[str, Any]]:
             found: list[dict[str, Any]] = []

@@ -1,18 +1,22 @@
 """What a run needs and touches, every service a process."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aio_pika
+import httpx
 import orjson
 import pytest
 
 from sdlc_agents import amqp
 from sdlc_agents.mongo import Database
+from sdlc_agents.serving import serve
 from support.agents import Developments, GatewayProcess, RunnerProcesses
 from support.backends import Broker
-from support.lab import Gitea, GiteaRepository
+from support.lab import JIRA_TOKEN, Gitea, GiteaRepository, lab_module
 from support.relay import EgressProxy
 from support.waiting import until
 
@@ -92,3 +96,16 @@ async def world(
 def bash(command: str) -> str:
     """A ticket that makes the scripted model run this."""
     return f"[[lab:bash]]\n```bash\n{command}\n```\n"
+
+
+@asynccontextmanager
+async def jira_with_a_ticket() -> AsyncIterator[tuple[int, httpx.AsyncClient, str]]:
+    """The lab's Jira on loopback: its port, a client of its REST API, and the key of a ticket in it."""
+    application = lab_module("services.jira.server").build(JIRA_TOKEN)
+    headers = {"Authorization": f"Bearer {JIRA_TOKEN}"}
+    async with (
+        serve(application, port=0, host="127.0.0.1") as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/rest/api/2", headers=headers) as jira,
+    ):
+        fields = {"project": {"key": "SHOP"}, "issuetype": {"name": "Story"}, "summary": "Better"}
+        yield port, jira, (await jira.post("/issue", json={"fields": fields})).json()["key"]
