@@ -26,7 +26,7 @@ async def stored_token(db: Database, cipher: FieldCipher, position: int = 0) -> 
 
 async def test_a_project_is_created_and_read_back(api: httpx.AsyncClient) -> None:
     body = await created(api)
-    expected = project(repositories=[repository(git_access_token="****1234")], trigger=None, revision=1)
+    expected = project(repositories=[repository(git_access_token="****1234", forge=None)], trigger=None, revision=1)
     assert {name: body[name] for name in expected} == expected
     assert (await api.get(f"/api/projects/{body['id']}")).json() == body
     assert (await api.get("/api/projects")).json() == [body]
@@ -169,7 +169,9 @@ async def test_a_masked_token_that_belongs_to_no_stored_one_is_refused(
 
 
 async def test_a_masked_token_cannot_be_registered(api: httpx.AsyncClient) -> None:
-    response = await api.post("/api/projects", json=project(repositories=[repository(git_access_token="****1234")]))
+    response = await api.post(
+        "/api/projects", json=project(repositories=[repository(git_access_token="****1234", forge=None)])
+    )
     assert response.status_code == 400
 
 
@@ -322,3 +324,55 @@ async def test_a_refused_change_leaves_no_trace(api: httpx.AsyncClient, db: Data
     await created(api)
     await api.post("/api/projects", json=project())
     assert await db["audit_log"].count_documents({}) == 1
+
+
+async def test_policies_are_kept_and_what_is_left_out_is_as_the_appliance_has_it(api: httpx.AsyncClient) -> None:
+    plain = await created(api)
+    assert plain["agent"] == {
+        **dict.fromkeys(("tools", "model", "max_turns", "timeout_seconds", "max_cost_usd", "daily_budget_usd"), None),
+        "monthly_budget_usd": None,
+        "egress_hosts": [],
+        "check_command": None,
+        "check_timeout_seconds": 600,
+        "submodules": False,
+        "lfs": False,
+    }
+    assert plain["pull_requests"] == {"draft": False, "reviewers": [], "follow_up_by": []}
+    assert set(plain["ticket"].values()) == {None}
+    wanted: dict[str, dict[str, Any]] = {
+        "agent": {
+            "tools": ["Read", "Bash"],
+            "egress_hosts": ["pypi.org", ".example.com"],
+            "check_command": "make test",
+        },
+        "pull_requests": {"draft": True, "follow_up_by": ["kim"]},
+        "ticket": {"status_when_completed": "In Review"},
+    }
+    changed = (await api.put(f"/api/projects/{plain['id']}", json=project(**wanted))).json()
+    for name, given in wanted.items():
+        assert {field: changed[name][field] for field in given} == given
+    assert (await api.get(f"/api/projects/{plain['id']}")).json() == changed
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"agent": {"tools": []}}, "agent.tools"),
+        ({"agent": {"tools": ["WebFetch"]}}, "agent.tools.0"),
+        ({"agent": {"tools": ["Read", "Read"]}}, "agent.tools"),
+        ({"agent": {"max_cost_usd": 0}}, "agent.max_cost_usd"),
+        ({"agent": {"egress_hosts": ["https://pypi.org"]}}, "agent.egress_hosts.0"),
+        ({"agent": {"egress_hosts": ["*"]}}, "agent.egress_hosts.0"),
+        ({"agent": {"egress_hosts": ["10.0.0.1"]}}, "agent.egress_hosts.0"),
+        ({"agent": {"check_command": "a\nb"}}, "agent.check_command"),
+        ({"pull_requests": {"reviewers": ["-x"]}}, "pull_requests.reviewers.0"),
+        ({"ticket": {"status_when_failed": ""}}, "ticket.status_when_failed"),
+        ({"repositories": [repository(forge="svn")]}, "repositories.0.forge"),
+    ],
+)
+async def test_a_policy_that_cannot_be_kept_names_its_field(
+    api: httpx.AsyncClient, fields: dict[str, Any], named: str
+) -> None:
+    response = await api.post("/api/projects", json=project(**fields))
+    assert response.status_code == 400
+    assert response.json()["error"].startswith(named)

@@ -80,7 +80,8 @@ def start_mongod() -> subprocess.Popen[bytes]:
     private("mongod-ca.crt", CA.read_bytes(), "mongodb")
     return subprocess.Popen(
         [
-            *("prlimit", "--nofile=20000", "runuser", "-u", "mongodb", "--", "/lab/mongod/mongod"),
+            *("prlimit", "--nofile=20000", "setpriv", "--reuid=mongodb", "--regid=mongodb", "--init-groups"),
+            "/lab/mongod/mongod",
             *("--dbpath=/var/lib/mongodb", "--bind_ip_all", "--replSet=rs0", "--keyFile=/run/lab/mongod.keyfile"),
             *("--tlsMode=requireTLS", "--tlsCertificateKeyFile=/run/lab/mongod.pem"),
             *("--tlsCAFile=/run/lab/mongod-ca.crt", "--tlsAllowConnectionsWithoutCertificates"),

@@ -18,6 +18,7 @@ from sdlc_agents.agent.choice import choose_repository
 from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome, RunFailedError, Spent
 from sdlc_agents.agent.inspection import Limits
 from sdlc_agents.agent.metrics import AgentMetrics
+from sdlc_agents.agent.policy import RunPolicy
 from sdlc_agents.agent.prompt import build_prompt
 from sdlc_agents.agent.redaction import Redactor
 from sdlc_agents.agent.report import Figures, pull_request_body
@@ -34,8 +35,7 @@ from sdlc_agents.agent.workspace import Checkout, Transport, Workspace
 from sdlc_agents.clock import now
 from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.errors import ServiceError, UnavailableError
-from sdlc_agents.forges import GiteaForge
-from sdlc_agents.forges.model import ForgeUnavailableError, PullRequest
+from sdlc_agents.forges.model import Forge, ForgeUnavailableError, PullRequest, PullRequestText
 from sdlc_agents.runner.protocol import Failed, Finished, JobRequest, Started
 from sdlc_agents.trackers.jira import Jira
 
@@ -95,9 +95,10 @@ class Execution:
         workspace: Workspace | None = None
         try:
             project, repository = await self._choose()
+            policy = RunPolicy.of(project, tools.settings)
             token = await tools.cipher.decrypt(repository["git_access_token"])
             self._redact = Redactor([token])
-            forge = forges.connect(repository["url"], token, tools.outside)
+            forge = forges.connect(repository["url"], token, tools.outside, repository.get("forge"))
             settings = tools.settings
             workspace = Workspace(
                 settings.workspace / f"{claim.development_id}-{claim.fence}",
@@ -106,7 +107,7 @@ class Execution:
                 Transport(settings.egress_proxy_url, settings.extra_ca_file),
             )
             await self._note(repository_url=repository["url"], branch_name=claim.branch, error_message=None)
-            return await self._work(project, repository, forge, workspace)
+            return await self._work(project, policy, repository, forge, workspace)
         except (LeaseLostError, UnavailableError):
             raise
         except ServiceError as error:
@@ -130,16 +131,23 @@ class Execution:
         return project, choose_repository(project["repositories"], claim.components)
 
     async def _work(
-        self, project: Mapping[str, Any], repository: Mapping[str, Any], forge: GiteaForge, workspace: Workspace
+        self,
+        project: Mapping[str, Any],
+        policy: RunPolicy,
+        repository: Mapping[str, Any],
+        forge: Forge,
+        workspace: Workspace,
     ) -> Outcome:
         claim = self._claim
         checkout = await workspace.fetch(claim.branch, repository.get("base_branch"))
         if claim.result_commit is not None and checkout.branch_commit == claim.result_commit:
             # An earlier attempt pushed and was lost before it could say so.
-            return await self._publish(project, forge, checkout, summary="", changes="pushed by an earlier attempt")
+            return await self._publish(
+                project, policy, forge, checkout, summary="", changes="pushed by an earlier attempt"
+            )
         with_branch = checkout.branch_commit is not None
         await workspace.pack((checkout.base_branch, claim.branch) if with_branch else (checkout.base_branch,))
-        finished = await self._run_agent(project, repository, checkout, workspace)
+        finished = await self._run_agent(project, policy, repository, checkout, workspace)
         commit = await workspace.accept(
             claim.branch,
             checkout.start_commit,
@@ -151,11 +159,12 @@ class Execution:
         changes = await workspace.summary(checkout.start_commit)
         await workspace.push(claim.branch)
         log.info("branch_pushed", branch=claim.branch)
-        return await self._publish(project, forge, checkout, summary=finished.text, changes=changes)
+        return await self._publish(project, policy, forge, checkout, summary=finished.text, changes=changes)
 
     async def _run_agent(
         self,
         project: Mapping[str, Any],
+        policy: RunPolicy,
         repository: Mapping[str, Any],
         checkout: Checkout,
         workspace: Workspace,
@@ -174,19 +183,19 @@ class Execution:
             commit_message=claim.title[:2000],
             job_token=f"sdlc-job-{secrets.token_urlsafe(32)}",
             gateway_url=settings.llm_gateway_url,
-            model=settings.agent_model,
-            max_turns=settings.agent_max_turns,
-            timeout_seconds=settings.agent_timeout_seconds,
-            max_cost_usd=settings.agent_max_cost_usd,
-            tools=settings.agent_tools,
+            model=policy.model,
+            max_turns=policy.max_turns,
+            timeout_seconds=policy.timeout_seconds,
+            max_cost_usd=policy.max_cost_usd,
+            tools=policy.tools,
         )
-        longest = timedelta(seconds=settings.agent_timeout_seconds + settings.runner_wait_seconds)
+        longest = timedelta(seconds=policy.timeout_seconds + settings.runner_wait_seconds)
         await _patiently(
             lambda: tools.jobs.open(
                 claim,
                 job.job_id,
                 job.job_token,
-                max_cost_usd=settings.agent_max_cost_usd,
+                max_cost_usd=policy.max_cost_usd,
                 expires_at=now() + longest + _TOKEN_GRACE,
             )
         )
@@ -200,7 +209,7 @@ class Execution:
         ):
             try:
                 # The runner keeps the limit itself; this is for one that does not.
-                async with asyncio.timeout(settings.agent_timeout_seconds + _RUNNER_GRACE_SECONDS):
+                async with asyncio.timeout(policy.timeout_seconds + _RUNNER_GRACE_SECONDS):
                     finished = await self._follow(running, transcript)
             except TimeoutError as error:
                 raise RunnerLostError("the agent runner did not keep the time limit") from error
@@ -234,18 +243,33 @@ class Execution:
         await self._note(timings__agent_started_at=moment)
 
     async def _publish(
-        self, project: Mapping[str, Any], forge: GiteaForge, checkout: Checkout, *, summary: str, changes: str
+        self,
+        project: Mapping[str, Any],
+        policy: RunPolicy,
+        forge: Forge,
+        checkout: Checkout,
+        *,
+        summary: str,
+        changes: str,
     ) -> Outcome:
         claim, tools = self._claim, self._tools
         spent = await _patiently(lambda: tools.jobs.spent(claim))
         body = pull_request_body(
             claim,
-            Figures(self._turns, self._seconds, spent.cost_usd, tools.settings.agent_model),
+            Figures(self._turns, self._seconds, spent.cost_usd, policy.model),
             ticket_url=self._ticket_url(project),
             summary=self._redact(summary),
             changes=changes,
         )
-        pull_request = await _ensure_pull_request(forge, claim, checkout.base_branch, body)
+        text = PullRequestText(
+            branch=claim.branch,
+            base=checkout.base_branch,
+            title=claim.title,
+            body=body,
+            draft=policy.pull_requests.draft,
+            reviewers=tuple(policy.pull_requests.reviewers),
+        )
+        pull_request = await _ensure_pull_request(forge, text)
         moment = now()
         times = {"timings__published_at": moment}
         if self._finished_at is not None:
@@ -316,5 +340,5 @@ async def _patiently(call: Callable[[], Awaitable[_T]]) -> _T:
 
 
 @stamina.retry(on=ForgeUnavailableError, attempts=4, timeout=30)
-async def _ensure_pull_request(forge: GiteaForge, claim: Claim, base: str, body: str) -> PullRequest:
-    return await forge.ensure_pull_request(branch=claim.branch, base=base, title=claim.title, body=body)
+async def _ensure_pull_request(forge: Forge, text: PullRequestText) -> PullRequest:
+    return await forge.ensure_pull_request(text)

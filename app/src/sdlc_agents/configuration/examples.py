@@ -9,11 +9,32 @@ _DEVELOPMENT_ID = "66f1a2b3c4d5e6f708192a40"
 _KEY_ID = "66f1a2b3c4d5e6f708192a50"
 
 _TRIGGER: Example = {"status": "Ready for AI", "event_kinds": ["jira:issue_updated"]}
+_AGENT: Example = {
+    "tools": ["Read", "Edit", "Write", "Glob", "Grep", "Bash"],
+    "model": "claude-sonnet-5-5",
+    "max_turns": 60,
+    "timeout_seconds": 1800,
+    "max_cost_usd": 2.5,
+    "daily_budget_usd": 20,
+    "monthly_budget_usd": 200,
+    "egress_hosts": ["pypi.org", "files.pythonhosted.org"],
+    "check_command": "make test",
+    "check_timeout_seconds": 600,
+    "submodules": False,
+    "lfs": False,
+}
+_PULL_REQUESTS: Example = {"draft": False, "reviewers": ["kim"], "follow_up_by": ["kim", "sam"]}
+_TICKET: Example = {
+    "status_when_started": None,
+    "status_when_completed": "In Review",
+    "status_when_failed": None,
+}
 _REPOSITORY: Example = {
     "repository_id": "storefront",
     "url": "https://git.example.com/shop/storefront",
     "description": "What customers see",
     "base_branch": "main",
+    "forge": "gitea",
 }
 _PROJECT: Example = {
     "name": "Web shop",
@@ -23,6 +44,9 @@ _PROJECT: Example = {
     "jira_project_name": "Web shop",
     "jira_project_url": "https://jira.example.com/browse/SHOP",
     "trigger": _TRIGGER,
+    "agent": _AGENT,
+    "pull_requests": _PULL_REQUESTS,
+    "ticket": _TICKET,
 }
 _SHOWN_REPOSITORY: Example = {**_REPOSITORY, "git_access_token": "****7f3a"}
 _SHOWN_PROJECT: Example = {
@@ -107,6 +131,9 @@ _ACTOR: Example = {"key_id": _KEY_ID, "name": "backoffice"}
 
 EXAMPLES: dict[str, Example] = {
     "Trigger": _TRIGGER,
+    "AgentPolicy": _AGENT,
+    "PullRequestPolicy": _PULL_REQUESTS,
+    "TicketPolicy": _TICKET,
     "RepositoryInput": {**_REPOSITORY, "git_access_token": "example-token-of-the-forge-7f3a"},
     "RepositoryOutput": _SHOWN_REPOSITORY,
     "ProjectInput": {

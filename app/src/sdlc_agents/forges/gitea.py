@@ -8,7 +8,14 @@ import httpx
 from sdlc_agents.agent.git import Credentials
 from sdlc_agents.forges import gitea_check
 from sdlc_agents.forges.addresses import RepositoryAddress
-from sdlc_agents.forges.model import ForgeError, ForgeUnavailableError, Problem, PullRequest
+from sdlc_agents.forges.model import (
+    Conversation,
+    ForgeError,
+    ForgeUnavailableError,
+    Problem,
+    PullRequest,
+    PullRequestText,
+)
 
 _USERNAME = "sdlc-agents"
 _TITLE_CHARACTERS = 255
@@ -34,16 +41,17 @@ class GiteaForge:
         """What git is to say there; Gitea takes a token as the password of any user name."""
         return Credentials(self._address.origin, _USERNAME, self._token)
 
-    async def ensure_pull_request(self, *, branch: str, base: str, title: str, body: str) -> PullRequest:
-        """The open pull request from `branch` into `base`, opened now unless there is one.
-
-        Raises `ForgeUnavailableError` when asking again may help (it is safe to), `ForgeError` otherwise.
-        """
-        document = {"head": branch, "base": base, "title": title[:_TITLE_CHARACTERS], "body": body}
+    async def ensure_pull_request(self, text: PullRequestText) -> PullRequest:
+        """The open pull request from the branch into its base, opened now unless there is one."""
+        document = {"head": text.branch, "base": text.base, "title": text.title[:_TITLE_CHARACTERS], "body": text.body}
         response = await self._call("POST", "pulls", document, accept={201, 409})
         if response.status_code == httpx.codes.CONFLICT:
-            return await self._find(branch, base)
-        return await self._settle(_pull_request(response.json(), created=True), branch, base)
+            return await self._find(text.branch, text.base)
+        return await self._settle(_pull_request(response.json(), created=True), text.branch, text.base)
+
+    async def conversation(self, number: int) -> Conversation:
+        """What was said on a pull request."""
+        raise NotImplementedError(number)
 
     async def check(self, base_branch: str | None) -> list[Problem]:
         """What keeps the agents from working there (token, rights, base branch); nothing is written. Never raises."""

@@ -1,8 +1,11 @@
-"""What all providers speak of."""
+"""What all providers speak of, and what each of them can do."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
+from sdlc_agents.agent.git import Credentials
 from sdlc_agents.errors import ServiceError
 
 
@@ -52,3 +55,69 @@ class Problem:
 
     code: ProblemCode
     message: str
+
+
+@dataclass(frozen=True)
+class PullRequestText:
+    """A pull request as it is to be opened. `reviewers` are user names; one that the forge refuses is left out."""
+
+    branch: str
+    base: str
+    title: str
+    body: str
+    draft: bool = False
+    reviewers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comment:
+    """What somebody said on a pull request. `id` is unique on that pull request, and sorts nothing.
+
+    `requests_changes` is true for a review that asks for changes; `path` and `line` are set for one on a line of code.
+    """
+
+    id: str
+    author: str
+    body: str
+    at: datetime
+    requests_changes: bool = False
+    path: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A pull request's state, its branch's head, and what was said on it, oldest first.
+
+    `bot` is the user name of the token's owner, who must never answer itself.
+    """
+
+    open: bool
+    head_commit: str
+    bot: str
+    comments: tuple[Comment, ...]
+
+
+class Forge(Protocol):
+    """One repository on a forge, as the owner of a token sees it.
+
+    Every call raises `ForgeUnavailableError` when asking again may help (it is safe to), `ForgeError` otherwise, with a
+    message that names the right that the token lacks, where that is why.
+    """
+
+    @property
+    def clone_url(self) -> str:
+        """Where git fetches and pushes."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """What git is to say there."""
+
+    async def ensure_pull_request(self, text: PullRequestText) -> PullRequest:
+        """The open pull request from the branch into its base, opened now unless there is one."""
+
+    async def conversation(self, number: int) -> Conversation:
+        """What was said on a pull request."""
+
+    async def check(self, base_branch: str | None) -> list[Problem]:
+        """What keeps the agents from working there (token, rights, base branch); nothing is written. Never raises."""

@@ -75,7 +75,7 @@ _REPOSITORY = _object(
         "git_access_token": {"bsonType": "binData"},
         "git_access_token_hint": STRING,
     },
-    {"description": STRING, "base_branch": OPTIONAL_STRING},
+    {"description": STRING, "base_branch": OPTIONAL_STRING, "forge": {"enum": ["github", "gitlab", "gitea", None]}},
 )
 
 COLLECTIONS: tuple[Collection, ...] = (
@@ -97,6 +97,9 @@ COLLECTIONS: tuple[Collection, ...] = (
                 "jira_project_url": STRING,
                 "revision": {"bsonType": "int", "minimum": 1},
                 "trigger": _object({"status": TRIGGER_STATUS, "event_kinds": EVENT_KINDS}),
+                "agent": {"bsonType": "object"},
+                "pull_requests": {"bsonType": "object"},
+                "ticket": {"bsonType": "object"},
             },
         ),
         [IndexModel([("jira_project_key", ASCENDING)], name="jira_project_key", unique=True)],

@@ -18,7 +18,7 @@ from sdlc_agents.migrations.indexes import set_indexes
 from sdlc_agents.migrations.steps import STEPS
 from sdlc_agents.mongo import Database, translate_errors
 
-VERSION = 2
+VERSION = 3
 """Raise it with every change of `COLLECTIONS`; what old documents need for it is a step in `steps`."""
 
 _DOCUMENT = "database"

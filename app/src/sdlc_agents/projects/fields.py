@@ -21,6 +21,9 @@ REPOSITORY_URL = rf"^https://{_HOST}{_PORT}(?:/[A-Za-z0-9._~+%-]+){{2,}}/?$"
 JIRA_URL = rf"^(?:https?://{_HOST}{_PORT}(?:[/?#][\x21-\x7e]*)?)?$"
 TOKEN = r"^[\x21-\x7e]{1,1000}$"  # noqa: S105 - a pattern
 REPOSITORY_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+FORGE_USER = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$"
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$"
+EGRESS_HOST = r"^[.]?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?[.])+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 BRANCH = rf"^(?:[^-\x00-\x20~^:?*\[\\\x7f./]{_ATOM}*)(?:\.{_ATOM}+)*(?:/{_ATOM}+(?:\.{_ATOM}+)*)*$"
 
 _BRANCH_FORBIDDEN = re.compile(r"@\{|\.lock(?:/|$)")
@@ -103,6 +106,10 @@ ProjectKey = Annotated[str, Field(pattern=r"^[A-Z0-9_-]{1,255}$")]
 RepositoryId = Annotated[str, Field(pattern=REPOSITORY_ID)]
 JiraUrl = Annotated[str, _stated(JIRA_URL, max_length=2000), AfterValidator(_jira_url)]
 RepositoryUrl = Annotated[str, _stated(REPOSITORY_URL, max_length=2000), AfterValidator(_repository_url)]
+Command = Annotated[str, _stated(ONE_LINE, min_length=1, max_length=1000), AfterValidator(_stripped)]
+ForgeUser = Annotated[str, Field(pattern=FORGE_USER)]
+ModelName = Annotated[str, Field(pattern=MODEL_NAME)]
+EgressHost = Annotated[str, Field(pattern=EGRESS_HOST, max_length=253)]
 Branch = Annotated[str, _stated(BRANCH, min_length=1, max_length=200), AfterValidator(_branch)]
 OptionalBranch = Annotated[Branch | None, EmptyIsNone, WithJsonSchema(_or_empty(BRANCH, 200))]
 OptionalRepositoryId = Annotated[RepositoryId | None, EmptyIsNone, WithJsonSchema(_or_empty(REPOSITORY_ID, 100))]

@@ -19,6 +19,7 @@ from sdlc_agents.projects.fields import (
     Text,
     Token,
 )
+from sdlc_agents.projects.policies import AgentPolicy, ForgeKind, PullRequestPolicy, TicketPolicy
 
 
 class EventKind(StrEnum):
@@ -49,7 +50,8 @@ class RepositoryInput(BaseModel):
     """A repository to be kept.
 
     `git_access_token` opens it for reading and pushing; the masked one of a former answer leaves what is stored.
-    Without `repository_id` it gets one, without `base_branch` the forge's default branch is the base.
+    Without `repository_id` it gets one, without `base_branch` the forge's default branch is the base, without `forge`
+    the URL's host tells which software it is.
     """
 
     repository_id: OptionalRepositoryId = None
@@ -57,6 +59,7 @@ class RepositoryInput(BaseModel):
     description: Text = ""
     git_access_token: Token
     base_branch: OptionalBranch = None
+    forge: ForgeKind | None = None
 
 
 def _unique_repository_ids(repositories: list[RepositoryInput]) -> list[RepositoryInput]:
@@ -79,6 +82,9 @@ class ProjectInput(BaseModel):
         list[RepositoryInput], Field(min_length=1, max_length=200), AfterValidator(_unique_repository_ids)
     ]
     trigger: Trigger | None = None
+    agent: AgentPolicy = AgentPolicy()
+    pull_requests: PullRequestPolicy = PullRequestPolicy()
+    ticket: TicketPolicy = TicketPolicy()
 
 
 class RepositoryOutput(BaseModel):
@@ -89,6 +95,7 @@ class RepositoryOutput(BaseModel):
     description: str
     git_access_token: str
     base_branch: str | None
+    forge: ForgeKind | None
 
 
 class ProjectOutput(BaseModel):
@@ -103,6 +110,9 @@ class ProjectOutput(BaseModel):
     jira_project_url: str
     repositories: list[RepositoryOutput]
     trigger: Trigger | None
+    agent: AgentPolicy
+    pull_requests: PullRequestPolicy
+    ticket: TicketPolicy
     revision: int
     created_at: datetime
     updated_at: datetime

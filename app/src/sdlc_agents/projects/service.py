@@ -162,6 +162,7 @@ class ProjectService:
             "url": given.url,
             "description": given.description,
             "base_branch": given.base_branch,
+            "forge": given.forge,
         }
         if not tokens.is_masked(token):
             return {
@@ -200,6 +201,7 @@ def _masked_repository(repository: Document) -> Document:
         "description": repository["description"],
         "git_access_token": repository["git_access_token_hint"],
         "base_branch": repository["base_branch"],
+        "forge": repository.get("forge"),
     }
 
 
@@ -207,6 +209,9 @@ def _shown(document: Document) -> ProjectOutput:
     masked = [_masked_repository(repository) for repository in document["repositories"]]
     fields = {
         "trigger": None,
+        "agent": {},
+        "pull_requests": {},
+        "ticket": {},
         **document,
         "id": document["_id"],
         "revision": revisions.revision(document),

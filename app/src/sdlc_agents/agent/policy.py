@@ -1,0 +1,53 @@
+"""What a run may do and take: the appliance's limits, lowered by the project's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+from sdlc_agents.agent.development import RunFailedError
+from sdlc_agents.agent.settings import ConsumerSettings
+from sdlc_agents.projects.policies import AgentPolicy, PullRequestPolicy, TicketPolicy
+
+_N = TypeVar("_N", int, float)
+
+
+@dataclass(frozen=True)
+class RunPolicy:
+    """The policy of one run. Limits are what holds, none is left open; budgets are USD, None where there is none."""
+
+    tools: tuple[str, ...]
+    model: str
+    max_turns: int
+    timeout_seconds: float
+    max_cost_usd: float
+    agent: AgentPolicy
+    pull_requests: PullRequestPolicy
+    ticket: TicketPolicy
+
+    @classmethod
+    def of(cls, project: Mapping[str, Any], settings: ConsumerSettings) -> Self:
+        """The policy of a project's document. Raises `RunFailedError` when it leaves the agent without a tool."""
+        agent = AgentPolicy.model_validate(project.get("agent") or {})
+        tools = settings.agent_tools
+        if agent.tools is not None:
+            tools = tuple(tool for tool in tools if tool in agent.tools)
+        if not tools:
+            raise RunFailedError(
+                "the project's agent.tools leaves the agent without a tool: this appliance allows "
+                + ", ".join(settings.agent_tools),
+                outcome="no_tools",
+            )
+        return cls(
+            tools=tools,
+            model=agent.model or settings.agent_model,
+            max_turns=_lower(agent.max_turns, settings.agent_max_turns),
+            timeout_seconds=_lower(agent.timeout_seconds, settings.agent_timeout_seconds),
+            max_cost_usd=_lower(agent.max_cost_usd, settings.agent_max_cost_usd),
+            agent=agent,
+            pull_requests=PullRequestPolicy.model_validate(project.get("pull_requests") or {}),
+            ticket=TicketPolicy.model_validate(project.get("ticket") or {}),
+        )
+
+
+def _lower(wanted: _N | None, limit: _N) -> _N:
+    return limit if wanted is None else min(wanted, limit)
