@@ -345,10 +345,11 @@ async def test_the_ticket_is_told_once_how_it_ended(world: World, start_consumer
                 {"_id": development_id}, {"$set": {"notices": {"ticket": "pending"}}}
             )
             await until(told)
-        (comment,) = (await jira.get(f"/issue/{key}/comment")).json()["comments"]
-    assert document["pr_mr_url"] in comment["body"]
-    assert "Cost: 0.0" in comment["body"]
-    assert "Turns: " in comment["body"]
+        began, end = [entry["body"] for entry in (await jira.get(f"/issue/{key}/comment")).json()["comments"]]
+    assert f"began to work on this ticket, in {document['repository_url']} on branch feature/{key}" in began
+    assert f"POST /api/developments/{development_id}/cancel" in began
+    for part in (document["pr_mr_url"], "Outcome: completed (pull_request)", "Cost: 0.0", "Duration: ", "Turns: "):
+        assert part in end
 
 
 async def test_a_missing_setting_ends_the_consumer_naming_all_of_them(start_consumer: StartConsumer) -> None:

@@ -69,8 +69,9 @@ async def test_a_queued_development_is_cancelled_at_once(api: httpx.AsyncClient,
     assert (body["error_message"], body["completed_at"]) == ("cancelled by write", body["cancel_requested_at"])
     assert await consumer(db).claim(development_id) is None
     assert await consumer(db).claim_any() is None
-    ((notice, document),) = await consumer(db).pending_notices()
-    assert (notice, document["_id"]) == ("ticket", development_id)
+    untold = await consumer(db).take_untold()
+    assert untold is not None
+    assert (untold["_id"], untold["notices"]) == (development_id, {"ticket": "pending"})
 
 
 async def test_the_event_of_a_cancelled_development_does_not_bring_it_back(
@@ -126,11 +127,11 @@ async def test_a_failed_development_is_queued_again_with_its_attempts_kept(
     told = {name: attempt[name] for name in ("attempt", "outcome", "error_message", "cost_usd")}
     assert told == {"attempt": 1, "outcome": "no_change", "error_message": "nothing was changed", "cost_usd": 0.5}
     assert set(body["timings"]) == {"accepted_at", "retried_at"}
-    assert await consumer(db).retry_waits()
+    assert await consumer(db).one_is_due()
     claim = await consumer(db).claim_any()
     assert claim is not None
     assert (claim.attempt, claim.tries, claim.fence) == (2, 1, 2)
-    assert not await consumer(db).retry_waits()
+    assert not await consumer(db).one_is_due()
     entry = await db["audit_log"].find_one({"action": "development.retried"})
     assert entry is not None
     assert (entry["before"]["status"], entry["after"]["status"]) == ("failed", "queued")

@@ -34,19 +34,20 @@ async def comments(http: httpx.AsyncClient, url: str, key: str) -> list[str]:
     return [comment["body"] for comment in response.json()["comments"]]
 
 
-async def test_a_comment_is_made_once(http: httpx.AsyncClient, jira_url: str) -> None:
+async def test_a_comment_is_found_again_by_its_marker(http: httpx.AsyncClient, jira_url: str) -> None:
     key = await ticket(http, jira_url)
     jira = Jira(jira_url + "/", SecretStr(JIRA_TOKEN), None, http)
-    assert await jira.comment_once(key, "It is done.\nmark-1", marker="mark-1")
-    assert not await jira.comment_once(key, "It is done.\nmark-1", marker="mark-1")
-    assert await jira.comment_once(key, "Again.\nmark-2", marker="mark-2")
-    assert sorted(await comments(http, jira_url, key)) == ["Again.\nmark-2", "It is done.\nmark-1"]
+    assert not await jira.commented(key, "mark-1")
+    await jira.comment(key, "It is done.\nmark-1")
+    assert await jira.commented(key, "mark-1")
+    assert not await jira.commented(key, "mark-2")
+    assert await comments(http, jira_url, key) == ["It is done.\nmark-1"]
 
 
 async def test_a_wrong_token_is_named(http: httpx.AsyncClient, jira_url: str) -> None:
     jira = Jira(jira_url, SecretStr("wrong-token"), None, http)
     with pytest.raises(TrackerError, match="JIRA_API_TOKEN is not valid") as caught:
-        await jira.comment_once("SHOP-1", "x", marker="x")
+        await jira.commented("SHOP-1", "x")
     assert "wrong-token" not in caught.value.message
     assert not isinstance(caught.value, CommentRefusedError), "an operator can mend this"
 
@@ -54,13 +55,13 @@ async def test_a_wrong_token_is_named(http: httpx.AsyncClient, jira_url: str) ->
 async def test_an_unknown_ticket_is_an_error(http: httpx.AsyncClient, jira_url: str) -> None:
     jira = Jira(jira_url, SecretStr(JIRA_TOKEN), None, http)
     with pytest.raises(CommentRefusedError, match="404"):
-        await jira.comment_once("SHOP-99", "x", marker="x")
+        await jira.comment("SHOP-99", "x")
 
 
 async def test_a_jira_that_is_away_is_an_error(http: httpx.AsyncClient) -> None:
     jira = Jira(f"http://127.0.0.1:{free_port()}", SecretStr(JIRA_TOKEN), None, http)
     with pytest.raises(TrackerError, match="does not answer"):
-        await jira.comment_once("SHOP-1", "x", marker="x")
+        await jira.commented("SHOP-1", "x")
 
 
 async def test_cloud_gets_the_user_and_the_token(http: httpx.AsyncClient) -> None:
@@ -75,7 +76,9 @@ async def test_cloud_gets_the_user_and_the_token(http: httpx.AsyncClient) -> Non
 
     async with await asyncio.start_server(cloud, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        await Jira(url, SecretStr("token"), "bot@example.test", http).comment_once("SHOP-1", "x", marker="x")
+        jira = Jira(url, SecretStr("token"), "bot@example.test", http)
+        await jira.commented("SHOP-1", "x")
+        await jira.comment("SHOP-1", "x")
     expected = b"authorization: basic " + base64.b64encode(b"bot@example.test:token").lower()
     assert [expected in head.lower() for head in heads] == [True, True]
 

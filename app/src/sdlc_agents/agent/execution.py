@@ -20,7 +20,7 @@ from sdlc_agents.agent.inspection import Limits
 from sdlc_agents.agent.metrics import AgentMetrics
 from sdlc_agents.agent.policy import RunPolicy
 from sdlc_agents.agent.prompt import build_prompt
-from sdlc_agents.agent.redaction import Redactor
+from sdlc_agents.agent.redaction import Redactor, known_secrets
 from sdlc_agents.agent.report import Figures, pull_request_body
 from sdlc_agents.agent.repository import (
     DevelopmentRepository,
@@ -73,7 +73,7 @@ class Execution:
     def __init__(self, tools: Tools, claim: Claim) -> None:
         self._tools = tools
         self._claim = claim
-        self._redact = Redactor(())
+        self._redact = Redactor(known_secrets(tools.settings))
         self._turns = 0
         self._seconds = 0.0
         self._finished_at: datetime | None = None
@@ -97,7 +97,7 @@ class Execution:
             project, repository = await self._choose()
             policy = RunPolicy.of(project, tools.settings)
             token = await tools.cipher.decrypt(repository["git_access_token"])
-            self._redact = Redactor([token])
+            self._redact = Redactor([token, *known_secrets(tools.settings)])
             forge = forges.connect(repository["url"], token, tools.outside, repository.get("forge"))
             settings = tools.settings
             workspace = Workspace(
@@ -107,6 +107,8 @@ class Execution:
                 Transport(settings.egress_proxy_url, settings.extra_ca_file),
             )
             await self._note(repository_url=repository["url"], branch_name=claim.branch, error_message=None)
+            if tools.jira is not None:
+                await self._note(notices__started="pending")
             return await self._work(project, policy, repository, forge, workspace)
         except (LeaseLostError, UnavailableError):
             raise
@@ -128,6 +130,7 @@ class Execution:
                 "trigger status again",
                 outcome="unknown_project",
             )
+        await self._note(ticket=project.get("ticket") or {})
         return project, choose_repository(project["repositories"], claim.components)
 
     async def _work(

@@ -37,19 +37,43 @@ Written by the SDLC AI Agents (development `{claim.development_id}`). Review it 
 """
 
 
-def ticket_comment(document: Mapping[str, Any], marker: str) -> str:
+def start_comment(document: Mapping[str, Any], marker: str, remark: str | None = None) -> str:
+    """Plain text for the ticket whose run began."""
+    attempt = f" (attempt {document['attempts']})" if document["attempts"] > 1 else ""
+    where = f"{document['repository_url']} on branch {document['branch_name']}"
+    lines = [
+        f"The SDLC AI Agents began to work on this ticket{attempt}, in {where}.",
+        f"To stop it, cancel the run in the backoffice, or POST /api/developments/{document['_id']}/cancel.",
+        *([_harmless(remark)] if remark else []),
+    ]
+    return "\n\n".join(lines) + f"\n\n{marker}"
+
+
+def ticket_comment(document: Mapping[str, Any], marker: str, remark: str | None = None) -> str:
     """Plain text for the ticket, from the ended development."""
-    figures = (
-        f"Cost: {cost(document.get('cost_usd') or 0)} | Duration: {duration(document.get('duration_seconds') or 0)}"
-        f" | Turns: {document.get('turns') or 0}"
-    )
+    figures = [
+        f"Outcome: {document['status']} ({document.get('outcome') or 'unknown'})",
+        f"Cost: {cost(document.get('cost_usd') or 0)}",
+        f"Duration: {duration(document.get('duration_seconds') or 0)}",
+        f"Turns: {document.get('turns') or 0}",
+    ]
+    if (document.get("attempts") or 0) > 1:
+        figures.append(f"Attempts: {document['attempts']}")
+    again = "retry it in the backoffice, or move the ticket to the trigger status again"
     if document["status"] == "completed":
-        first = f"The SDLC AI Agents opened a pull request: {document['pr_mr_url']}"
+        lines = [f"The SDLC AI Agents opened a pull request: {document['pr_mr_url']}"]
     elif document["status"] == "cancelled":
-        first = f"The SDLC AI Agents stopped working on this ticket: {_harmless(document['error_message'])}"
+        reason = _harmless(document["error_message"])
+        lines = [f"The SDLC AI Agents stopped working on this ticket: {reason}", f"To have it done after all, {again}."]
     else:
-        first = f"The SDLC AI Agents could not finish this ticket: {document.get('error_message') or 'no reason known'}"
-    return f"{first}\n\n{figures}\n{marker}"
+        reason = _harmless(document.get("error_message") or "no reason known")
+        lines = [
+            f"The SDLC AI Agents could not finish this ticket: {reason}",
+            f"When the reason is mended, {again}.",
+        ]
+    if remark:
+        lines.append(_harmless(remark))
+    return "\n\n".join([*lines, " | ".join(figures)]) + f"\n{marker}"
 
 
 def duration(seconds: float) -> str:

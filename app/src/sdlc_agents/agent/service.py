@@ -89,15 +89,19 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
     )
     notices = Notices(developments, intake.errors, jira)
     checks = {"mongodb": lambda: mongo.ping(db), "rabbitmq": intake.check, "agent_runner": runners.check}
-    answering = asyncio.create_task(ProjectChecks(db, cipher, outside).run(), name="project checks")
+    beside = {
+        asyncio.create_task(ProjectChecks(db, cipher, outside).run(), name="project checks"),
+        asyncio.create_task(notices.run(), name="notices"),
+    }
     try:
         async with health_server(settings, checks, registry):
             log.info("consumer_ready", **public_values(settings))
             await _consume(intake, Worker(tools, stop), notices, stop)
             log.info("consumer_ends")
     finally:
-        answering.cancel()
-        await asyncio.wait({answering})
+        for task in beside:
+            task.cancel()
+        await asyncio.wait(beside)
         await intake.close()
         await runners.close()
         await outside.aclose()

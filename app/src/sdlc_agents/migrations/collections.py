@@ -180,11 +180,27 @@ COLLECTIONS: tuple[Collection, ...] = (
             IndexModel([("jira_project_key", ASCENDING), ("_id", DESCENDING)], name="by_project"),
             IndexModel([("status", ASCENDING), ("_id", DESCENDING)], name="by_status"),
             IndexModel([("jira_issue_key", ASCENDING), ("_id", DESCENDING)], name="by_ticket"),
+            # A ticket's second activation waits for the end of the first.
+            IndexModel(
+                [("jira_issue_key", ASCENDING)],
+                name="one_run_a_ticket",
+                unique=True,
+                partialFilterExpression={"status": "running"},
+            ),
             # Idle consumers look here each second.
             IndexModel(
                 [("retry_requested_at", ASCENDING)],
                 name="retries",
                 partialFilterExpression={"retry_requested_at": {"$exists": True}},
+            ),
+            # And here, busy or not.
+            *(
+                IndexModel(
+                    [(f"notices.{notice}", ASCENDING)],
+                    name=f"untold_{notice}",
+                    partialFilterExpression={f"notices.{notice}": "pending"},
+                )
+                for notice in ("started", "ticket", "error_queue")
             ),
         ],
     ),
