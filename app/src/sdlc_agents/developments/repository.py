@@ -88,11 +88,18 @@ class DevelopmentRepository:
         values: Document = {"cancel_requested_at": "$$NOW", "cancel_requested_by": {"$literal": by}}
         return await self._change(development_id, {"status": "running", "cancel_requested_at": None}, [values], session)
 
+    async def status(self, development_id: str) -> str:
+        """A development's state; raises `NotFoundError`."""
+        with translate_errors():
+            document = await self._developments.find_one({"_id": {"$eq": development_id}}, {"status": 1})
+        if document is None:
+            raise NotFoundError("there is no such development")
+        return str(document["status"])
+
     async def transcript(
         self, development_id: str, limit: int, cursor: str | None
     ) -> paging.Page[TranscriptEventOutput]:
-        """Events of all attempts, oldest first: up to `limit`, fewer where they are long. Raises `NotFoundError`."""
-        await self.get(development_id)
+        """Events of all attempts, oldest first: up to `limit`, fewer where they are long."""
         query: Document = {"development_id": {"$eq": development_id}}
         if cursor is not None:
             try:
