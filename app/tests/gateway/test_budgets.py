@@ -150,8 +150,8 @@ async def test_the_month_of_the_appliance_is_shared_by_all_and_models_may_be_lis
 async def test_what_is_spent_elsewhere_and_jobs_that_are_closed_are_noticed_within_a_second(
     gateway: GatewayProcess, db: Database
 ) -> None:
-    budget = {"project_key": "SHOP", "daily_budget_usd": 1.0}
-    (_, spender), (closed_id, closed) = await open_job(db, **budget), await open_job(db, project_key="OTHER")
+    _, spender = await open_job(db, project_key="SHOP", daily_budget_usd=1.0)
+    closed_id, closed = await open_job(db, project_key="OTHER")
     for token in (spender, closed):
         assert (await ask(gateway.url, token, costly(10))).status_code == 200
     day, *_ = accounts("SHOP", now())
@@ -168,10 +168,11 @@ async def test_an_answer_that_is_counted_again_counts_once(db: Database) -> None
     job = await repository.find(digest(token))
     assert job is not None
     answer = Answer("answer-1", Tokens(input_tokens=5), 0.5)
-    counted = await repository.add(job, answer)
+    held = accounts("SHOP", now())
+    counted = await repository.add(job, answer, held)
     assert counted is not None
-    assert counted[0].cost_usd == 0.5
-    assert await repository.add(job, answer) is None
+    assert counted.cost_usd == 0.5
+    assert await repository.add(job, answer, held) is None
     assert set((await sums(db)).values()) == {0.5}
 
 

@@ -4,14 +4,16 @@ Without it every request would wait for the database twice. A job that is closed
 spends, is noticed within `FRESH_SECONDS`.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from sdlc_agents.clock import now
 from sdlc_agents.gateway.metrics import GatewayMetrics
 from sdlc_agents.gateway.repository import Answer, Job, JobRepository, digest
-from sdlc_agents.spending.budgets import Budget, budgets, first_spent
+from sdlc_agents.spending.budgets import Budget, accounts, budgets, first_spent
 
 FRESH_SECONDS = 1.0
 _HELD = 1000
@@ -38,6 +40,12 @@ class _Fresh(Generic[_V]):
         if len(self._values) > _HELD:
             self._values.popitem(last=False)
 
+    def change(self, key: str, how: Callable[[_V], _V]) -> None:
+        """Change what is kept, which does not make it newer."""
+        kept = self._values.get(key)
+        if kept is not None:
+            self._values[key] = (kept[0], how(kept[1]))
+
 
 class Ledger:
     """Finds the job of a token and a spent budget, and counts answers. `appliance_month_usd` None is no limit."""
@@ -48,6 +56,7 @@ class Ledger:
         self._appliance_month = appliance_month_usd
         self._jobs: _Fresh[Job] = _Fresh()
         self._sums: _Fresh[float] = _Fresh()
+        self._counting = asyncio.Lock()
 
     async def find(self, token: str) -> Job | None:
         """The job of a token. Raises `UnavailableError` without a database."""
@@ -82,10 +91,12 @@ class Ledger:
 
     async def add(self, token: str, job: Job, answer: Answer) -> None:
         """Count an answer. Raises `UnavailableError` when it is not certain that it was counted."""
-        counted = await self._repository.add(job, answer)
+        held = accounts(job.project_key, now())
+        # Answers that end together would be in each other's way: their sums are the same documents.
+        async with self._counting:
+            counted = await self._repository.add(job, answer, held)
         if counted is None:
             return
-        as_of = time.monotonic()
-        self._jobs.put(digest(token), counted[0], as_of)
-        for account_id, usd in counted[1].items():
-            self._sums.put(account_id, usd, as_of)
+        self._jobs.put(digest(token), counted, time.monotonic())
+        for account in held:
+            self._sums.change(account.id, lambda usd: usd + answer.cost_usd)

@@ -4,16 +4,15 @@ Rights: `find` and `update` on `agent_jobs`, `find`, `insert` and `update` on `l
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from pymongo import ReturnDocument
 
-from sdlc_agents.clock import now
 from sdlc_agents.gateway.pricing import Tokens
 from sdlc_agents.mongo import Database, Document, Session, in_transaction, translate_errors
-from sdlc_agents.spending.budgets import Budget, Limits, accounts
+from sdlc_agents.spending.budgets import Account, Budget, Limits
 from sdlc_agents.spending.repository import SpendingRepository
 
 _ANSWERS_REMEMBERED = 200
@@ -82,16 +81,16 @@ class JobRepository:
         """What was spent of these budgets. Raises `UnavailableError` without a database."""
         return await self._spending.used(budgets)
 
-    async def add(self, job: Job, answer: Answer) -> tuple[Job, dict[str, float]] | None:
-        """Count one answer, in the job and in every account that it goes to, all or none of them.
+    async def add(self, job: Job, answer: Answer, to: Sequence[Account]) -> Job | None:
+        """Count one answer, in the job and in the accounts that it goes to, all or none of them.
 
-        The job as it is now and the accounts' new sums; None when the answer was counted before (or the job is gone).
-        Raises `UnavailableError` without a database: then it may be tried again.
+        The job as it is now; None when the answer was counted before (or the job is gone). Raises `UnavailableError`
+        without a database: then it may be tried again.
         """
         counts = answer.tokens.model_dump()
         used = {f"usage.{name}": count for name, count in counts.items() if count}
 
-        async def count(session: Session) -> tuple[Job, dict[str, float]] | None:
+        async def count(session: Session) -> Job | None:
             document = await self._jobs.find_one_and_update(
                 {"_id": job.job_id, "answers": {"$ne": answer.answer_id}},
                 {
@@ -104,11 +103,8 @@ class JobRepository:
             )
             if document is None:
                 return None
-            sums = [
-                await self._spending.add(account, counts, answer.cost_usd, session)
-                for account in accounts(job.project_key, now())
-            ]
-            return _to_job(document), dict(sums)
+            await self._spending.add(to, counts, answer.cost_usd, session)
+            return _to_job(document)
 
         return await in_transaction(self._db, count)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from pymongo import ReturnDocument
+from pymongo import UpdateOne
 
 from sdlc_agents.mongo import Database, Session, translate_errors
 from sdlc_agents.spending.budgets import Account, Budget
@@ -29,20 +29,21 @@ class SpendingRepository:
         return {str(document["_id"]): float(document["cost_usd"]) for document in found}
 
     async def add(
-        self, account: Account, used: Mapping[str, int], cost_usd: float, session: Session
-    ) -> tuple[str, float]:
-        """Add one answer in a transaction; the account's id and its new sum."""
+        self, accounts: Iterable[Account], used: Mapping[str, int], cost_usd: float, session: Session
+    ) -> None:
+        """Add one answer to each account, in a transaction."""
         counts: dict[str, Any] = {f"usage.{name}": count for name, count in used.items() if count}
-        document = await self._spending.find_one_and_update(
-            {"_id": account.id},
-            {
-                "$inc": {**counts, "requests": 1, "cost_usd": cost_usd},
-                "$setOnInsert": {"begins_at": account.begins, "expires_at": account.ends + KEPT},
-            },
-            projection={"cost_usd": 1},
-            upsert=True,
-            return_document=ReturnDocument.AFTER,
+        await self._spending.bulk_write(
+            [
+                UpdateOne(
+                    {"_id": account.id},
+                    {
+                        "$inc": {**counts, "requests": 1, "cost_usd": cost_usd},
+                        "$setOnInsert": {"begins_at": account.begins, "expires_at": account.ends + KEPT},
+                    },
+                    upsert=True,
+                )
+                for account in accounts
+            ],
             session=session,
         )
-        assert document is not None  # noqa: S101 - it is made where there is none
-        return account.id, float(document["cost_usd"])
