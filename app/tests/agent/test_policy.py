@@ -7,6 +7,7 @@ import pytest
 from sdlc_agents.agent.development import RunFailedError
 from sdlc_agents.agent.policy import RunPolicy
 from sdlc_agents.agent.settings import ConsumerSettings
+from sdlc_agents.spending.budgets import Limits
 from support.backends import MakeSettings
 
 
@@ -42,6 +43,16 @@ def test_limits_are_lowered(settings: ConsumerSettings) -> None:
 def test_limits_are_not_raised(settings: ConsumerSettings) -> None:
     held = policy(settings, max_turns=500, timeout_seconds=6000, max_cost_usd=20)
     assert (held.max_turns, held.timeout_seconds, held.max_cost_usd) == (50, 600, 2)
+
+
+def test_budgets_are_lowered_and_not_raised(make_settings: MakeSettings, settings: ConsumerSettings) -> None:
+    given = settings.model_dump() | {"agent_daily_budget_usd": 20.0, "llm_gateway_monthly_budget_usd": 900.0}
+    held = make_settings(ConsumerSettings, **given)
+    assert RunPolicy.of({}, settings).limits == Limits()
+    assert policy(settings, daily_budget_usd=5).limits == Limits(project_day=5)
+    assert policy(held, monthly_budget_usd=100).limits == Limits(20, 100, 900)
+    assert policy(held, daily_budget_usd=50).limits.project_day == 20
+    assert policy(held, daily_budget_usd=2).limits.project_day == 2
 
 
 def test_tools_are_those_that_both_allow(settings: ConsumerSettings) -> None:

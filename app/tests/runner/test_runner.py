@@ -268,6 +268,18 @@ async def test_tools_in_the_sandbox_are_told_of_the_proxy_and_the_authorities_bu
         assert line in shown
 
 
+async def test_the_proxy_is_shown_the_jobs_token_where_the_project_may_reach_anything(
+    client: Client, runners: RunnerProcesses
+) -> None:
+    client.url = await runners.start({"EGRESS_PROXY_URL": "http://127.0.0.1:9"})
+    token = "sdlc-egress-0123456789"
+    await client.run(prompt=bash("env"), egress_token=token)
+    assert client.events[-1]["type"] == "finished", client.events[-1]
+    shown = "\n".join(event["content"] for event in client.events if event["type"] == "tool")
+    assert f"https_proxy=http://{client.job['job_id']}:{token}@127.0.0.1:9" in shown
+    assert token not in runners.current[client.url].log.read_text()
+
+
 async def test_a_shallow_start_is_enough(client: Client, repository: Path, tmp_path: Path) -> None:
     for number in range(4):
         commit(repository, {"README.md": f"# {number}\n"})

@@ -159,7 +159,7 @@ async def runners(tmp_path: Path) -> AsyncIterator[RunnerProcesses]:
             await processes.stop()
 
 
-async def open_job(db: Database, *, max_cost_usd: float = 5.0, seconds: float = 600) -> tuple[str, str]:
+async def open_job(db: Database, *, max_cost_usd: float = 5.0, seconds: float = 600, **fields: Any) -> tuple[str, str]:
     """A job that the gateway knows: (job id, token)."""
     job_id, token = uuid.uuid4().hex, f"sdlc-job-{secrets.token_urlsafe(32)}"
     await db["agent_jobs"].insert_one(
@@ -169,6 +169,7 @@ async def open_job(db: Database, *, max_cost_usd: float = 5.0, seconds: float = 
             "development_id": uuid.uuid4().hex,
             "max_cost_usd": max_cost_usd,
             "expires_at": now() + timedelta(seconds=seconds),
+            **fields,
         }
     )
     return job_id, token

@@ -14,6 +14,7 @@ import stamina
 import structlog
 
 from sdlc_agents import forges
+from sdlc_agents.agent.budget import check_budgets, name_spent_budget
 from sdlc_agents.agent.choice import choose_repository
 from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome, RunFailedError, Spent
 from sdlc_agents.agent.inspection import Limits
@@ -37,6 +38,7 @@ from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.errors import ServiceError, UnavailableError
 from sdlc_agents.forges.model import Forge, ForgeUnavailableError, PullRequest, PullRequestText
 from sdlc_agents.runner.protocol import Failed, Finished, JobRequest, Started
+from sdlc_agents.spending.repository import SpendingRepository
 from sdlc_agents.trackers.jira import Jira
 
 _TOKEN_GRACE = timedelta(minutes=5)
@@ -56,6 +58,7 @@ class Tools:
     developments: DevelopmentRepository
     projects: ProjectReader
     jobs: JobRepository
+    spending: SpendingRepository
     transcripts: TranscriptRepository
     cipher: FieldCipher
     runners: Runners
@@ -96,6 +99,8 @@ class Execution:
         try:
             project, repository = await self._choose()
             policy = RunPolicy.of(project, tools.settings)
+            if claim.result_commit is None:
+                await _patiently(lambda: check_budgets(tools.spending, claim.jira_project_key, policy))
             token = await tools.cipher.decrypt(repository["git_access_token"])
             self._redact = Redactor([token, *known_secrets(tools.settings)])
             forge = forges.connect(repository["url"], token, tools.outside, repository.get("forge"))
@@ -185,6 +190,7 @@ class Execution:
             author_email=settings.agent_author_email,
             commit_message=claim.title[:2000],
             job_token=f"sdlc-job-{secrets.token_urlsafe(32)}",
+            egress_token=f"sdlc-egress-{secrets.token_urlsafe(32)}" if policy.agent.egress_hosts else None,
             gateway_url=settings.llm_gateway_url,
             model=policy.model,
             max_turns=policy.max_turns,
@@ -196,14 +202,13 @@ class Execution:
         await _patiently(
             lambda: tools.jobs.open(
                 claim,
-                job.job_id,
-                job.job_token,
-                max_cost_usd=policy.max_cost_usd,
+                job,
+                policy,
                 expires_at=now() + longest + _TOKEN_GRACE,
             )
         )
         await self._note(prompt=prompt)
-        redact = Redactor([job.job_token])
+        redact = Redactor([job.job_token, job.egress_token or ""])
         structlog.contextvars.bind_contextvars(job_id=job.job_id)
         run = Run(claim.development_id, job.job_id, claim.fence)
         async with (
@@ -213,7 +218,7 @@ class Execution:
             try:
                 # The runner keeps the limit itself; this is for one that does not.
                 async with asyncio.timeout(policy.timeout_seconds + _RUNNER_GRACE_SECONDS):
-                    finished = await self._follow(running, transcript)
+                    finished = await self._follow(running, transcript, policy)
             except TimeoutError as error:
                 raise RunnerLostError("the agent runner did not keep the time limit") from error
             limit = settings.agent_max_result_mb * _MEGABYTE
@@ -223,13 +228,14 @@ class Execution:
                 )
         return finished
 
-    async def _follow(self, running: RunningJob, transcript: Transcript) -> Finished:
+    async def _follow(self, running: RunningJob, transcript: Transcript, policy: RunPolicy) -> Finished:
         async for event in running.events():
             transcript.add(event)
             if isinstance(event, Started):
                 await self._started()
             elif isinstance(event, Failed):
                 self._turns, self._seconds = event.turns, event.duration_seconds
+                await self._blame_budget(event, policy)
                 raise RunFailedError(f"the agent failed: {self._redact(event.message)}", outcome=event.reason)
             elif isinstance(event, Finished):
                 self._turns, self._seconds = event.turns, event.duration_seconds
@@ -237,6 +243,19 @@ class Execution:
                 log.info("agent_finished", turns=event.turns, changed=event.changed)
                 return event
         raise RunnerLostError("the agent runner ended without a result")
+
+    async def _blame_budget(self, event: Failed, policy: RunPolicy) -> None:
+        claim, tools = self._claim, self._tools
+        spent = await _patiently(lambda: tools.jobs.spent(claim))
+        await _patiently(
+            lambda: name_spent_budget(
+                tools.spending,
+                claim.jira_project_key,
+                policy,
+                reason=event.reason,
+                run_cost_usd=spent.attempt_cost_usd,
+            )
+        )
 
     async def _started(self) -> None:
         moment = now()

@@ -16,10 +16,11 @@ from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome, Spent
+from sdlc_agents.agent.policy import RunPolicy
 from sdlc_agents.clock import now
 from sdlc_agents.errors import UnavailableError
 from sdlc_agents.mongo import Database, Document, translate_errors
-from sdlc_agents.runner.protocol import Usage
+from sdlc_agents.runner.protocol import JobRequest, Usage
 
 DUE: Document = {
     "status": "queued",
@@ -36,9 +37,11 @@ _TELLING_SECONDS = 120
 _BEHIND_SECONDS = 1
 _LOOKS = 100
 _DUPLICATE_KEY = 11000
-
-
 _OF_A_TICKET = {"status": 1, "jira_issue_key": 1}
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _milliseconds(seconds: float) -> int:
@@ -254,19 +257,23 @@ class JobRepository:
     def __init__(self, db: Database) -> None:
         self._jobs = db["agent_jobs"]
 
-    async def open(self, claim: Claim, job_id: str, token: str, *, max_cost_usd: float, expires_at: datetime) -> None:
-        """Let a token be used; only its hash is kept. The tokens of earlier attempts end."""
+    async def open(self, claim: Claim, job: JobRequest, policy: RunPolicy, *, expires_at: datetime) -> None:
+        """Let a job's tokens be used; only their hashes are kept. The tokens of earlier attempts end."""
         await self.close(claim)
         # The id is this run's own: where it is there already, an earlier try was stored without an answer.
         with translate_errors(), suppress(DuplicateKeyError):
             await self._jobs.insert_one(
                 {
-                    "_id": job_id,
-                    "token_sha256": hashlib.sha256(token.encode()).hexdigest(),
+                    "_id": job.job_id,
+                    "token_sha256": _hash(job.job_token),
+                    "egress_sha256": None if job.egress_token is None else _hash(job.egress_token),
+                    "egress_hosts": list(policy.agent.egress_hosts),
                     "development_id": claim.development_id,
                     "project_key": claim.jira_project_key,
                     "fence": claim.fence,
-                    "max_cost_usd": max_cost_usd,
+                    "max_cost_usd": policy.max_cost_usd,
+                    "daily_budget_usd": policy.limits.project_day,
+                    "monthly_budget_usd": policy.limits.project_month,
                     "cost_usd": 0.0,
                     "requests": 0,
                     "usage": {},

@@ -32,6 +32,7 @@ from sdlc_agents.logs import configure_logging
 from sdlc_agents.metrics import new_registry
 from sdlc_agents.serving import run_until_stopped
 from sdlc_agents.settings import load_settings, public_values
+from sdlc_agents.spending.repository import SpendingRepository
 from sdlc_agents.trackers.jira import Jira
 
 _OUTAGE_SECONDS = 1.0
@@ -77,6 +78,7 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
         developments=developments,
         projects=ProjectReader(db),
         jobs=JobRepository(db),
+        spending=SpendingRepository(db),
         transcripts=TranscriptRepository(db),
         cipher=cipher,
         runners=runners,

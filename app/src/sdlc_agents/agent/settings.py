@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from sdlc_agents.settings import AmqpSettings, CommaList, EncryptionSettings, MongoSettings
+from sdlc_agents.spending.budgets import Usd
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -17,6 +18,8 @@ class ConsumerSettings(MongoSettings, AmqpSettings, EncryptionSettings):
 
     `jira_api_user` is set for Jira Cloud alone. A claim is another consumer's to take when it was not renewed for
     `lease_seconds`; a queued development whose message does not come is taken after `queued_grace_seconds`.
+    `agent_daily_budget_usd` and `agent_monthly_budget_usd` are what the runs of one project may cost in a UTC day and
+    month, `llm_gateway_monthly_budget_usd` what those of all projects may in a month, as the gateway has it.
     """
 
     consumer_name: str = Field(default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
@@ -35,6 +38,9 @@ class ConsumerSettings(MongoSettings, AmqpSettings, EncryptionSettings):
     agent_max_turns: Annotated[int, Field(ge=1, le=1000)] = 100
     agent_timeout_seconds: Seconds = 3600
     agent_max_cost_usd: Annotated[float, Field(gt=0, le=10_000)] = 5.0
+    agent_daily_budget_usd: Usd | None = None
+    agent_monthly_budget_usd: Usd | None = None
+    llm_gateway_monthly_budget_usd: Usd | None = None
     agent_max_result_mb: Annotated[int, Field(ge=1, le=2000)] = 50
     agent_max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
     agent_author_name: Annotated[str, Field(min_length=1, max_length=200)] = "SDLC AI Agents"

@@ -13,6 +13,8 @@ _SENT = ("accept", "anthropic-version", "content-type", "user-agent", "x-app")
 _SENT_PREFIXES = ("x-stainless-", "x-claude-code-")
 _RETURNED = ("content-type", "request-id", "retry-after", "retry-after-ms", "x-should-retry", "cache-control")
 _RETURNED_PREFIXES = ("anthropic-ratelimit-",)
+# An agent's tools may run for minutes between two requests, and a new connection costs a TLS handshake.
+_IDLE_SECONDS = 300
 _TIMEOUT = httpx.Timeout(600, connect=10, write=60, pool=10)
 
 
@@ -27,7 +29,7 @@ class Upstream:
             verify=ssl.create_default_context(cafile=settings.extra_ca_file),
             timeout=_TIMEOUT,
             trust_env=False,
-            limits=httpx.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=60),
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=_IDLE_SECONDS),
         )
 
     async def send(self, path: str, query: str, headers: Iterable[tuple[str, str]], body: bytes) -> httpx.Response:

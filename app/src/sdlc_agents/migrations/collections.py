@@ -212,6 +212,12 @@ COLLECTIONS: tuple[Collection, ...] = (
             IndexModel([("development_id", ASCENDING)], name="by_development"),
         ],
     ),
+    # What the model cost, by project and day, project and month, and month of the appliance.
+    Collection(
+        "llm_spending",
+        _object({"_id": STRING, "cost_usd": {"bsonType": "number"}, "begins_at": DATE, "expires_at": DATE}),
+        [IndexModel([("expires_at", ASCENDING)], name="expiry", expireAfterSeconds=0)],
+    ),
     Collection(
         "agent_events",
         _object({"development_id": STRING}, {"stored_at": DATE}),

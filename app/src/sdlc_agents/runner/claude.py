@@ -74,11 +74,15 @@ class Outside:
     proxy: str | None = None
     ca_file: Path | None = None
 
-    def environment(self, direct: str) -> dict[str, str]:
-        """The variables that common tools read; hosts in `direct` are reached without the proxy."""
+    def environment(self, job: JobRequest) -> dict[str, str]:
+        """The variables that common tools read. The proxy gets the job's token; the gateway is reached without it."""
         values: dict[str, str] = {}
         if self.proxy is not None:
-            values = {"HTTP_PROXY": self.proxy, "HTTPS_PROXY": self.proxy, "NO_PROXY": direct}
+            proxy = self.proxy
+            if job.egress_token is not None:
+                proxy = proxy.replace("://", f"://{job.job_id}:{job.egress_token}@", 1)
+            direct = f"localhost,127.0.0.1,{urlsplit(job.gateway_url).hostname or ''}"
+            values = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "NO_PROXY": direct}
             values |= {name.lower(): value for name, value in values.items()}
         if self.ca_file is not None:
             values |= dict.fromkeys(_CA_VARIABLES, str(self.ca_file))
@@ -155,7 +159,6 @@ class ClaudeRun:
 
     def _environment(self) -> dict[str, str]:
         home, temporary = str(self.directory.home), str(self.directory.temporary)
-        gateway = urlsplit(self.job.gateway_url).hostname or ""
         environment = {
             "PATH": _PATH,
             "LANG": "C.UTF-8",
@@ -174,7 +177,7 @@ class ClaudeRun:
             "PYTHONDONTWRITEBYTECODE": "1",
             **identity(self.job),
         }
-        return environment | self.outside.environment(f"localhost,127.0.0.1,{gateway}")
+        return environment | self.outside.environment(self.job)
 
     def _keep_stderr(self, line: str) -> None:
         self._stderr[:] = [*self._stderr[1 - _STDERR_LINES :], line[:500]]

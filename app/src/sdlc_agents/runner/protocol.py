@@ -26,7 +26,8 @@ FailureReason = Literal[
 class JobRequest(BaseModel):
     """One job. The bundle beside it carries `base_branch`, and `branch` where that exists already.
 
-    `start_commit` is where the work begins; `shallow` names the commits whose parents the bundle leaves out.
+    `start_commit` is where the work begins; `shallow` names the commits whose parents the bundle leaves out. The
+    egress proxy takes `egress_token`, which there is where the project's tools may reach anything at all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -41,6 +42,7 @@ class JobRequest(BaseModel):
     author_email: Annotated[str, Field(min_length=3, max_length=200)]
     commit_message: Annotated[str, Field(min_length=1, max_length=2000)]
     job_token: Annotated[str, Field(min_length=20, max_length=200, repr=False)]
+    egress_token: Annotated[str | None, Field(min_length=20, max_length=200, repr=False)] = None
     gateway_url: Annotated[str, Field(pattern=r"^https?://\S+$")]
     model: Annotated[str, Field(min_length=1, max_length=200)]
     max_turns: Annotated[int, Field(ge=1, le=1000)]
