@@ -92,7 +92,7 @@ def _candidates(url: str, host: str) -> list[_Candidate]:
 
 
 async def _ask(candidates: list[_Candidate], asker: Asker) -> _Candidate | None:
-    """The first candidate whose question is answered as it should be. A fault is an answer only if nothing better is."""
+    """The first candidate whose question is answered as it should be; a fault counts only when none is."""
     fault: httpx.Response | None = None
     try:
         for candidate in candidates:
