@@ -1,9 +1,7 @@
 """Repository addresses."""
 
-import httpx
 import pytest
 
-from sdlc_agents import forges
 from sdlc_agents.forges.addresses import RepositoryAddress
 from sdlc_agents.forges.model import ForgeError
 
@@ -35,7 +33,22 @@ def test_what_is_no_https_repository_is_refused(url: str) -> None:
         RepositoryAddress.parse(url)
 
 
-async def test_a_forge_without_a_provider_is_named() -> None:
-    async with httpx.AsyncClient() as client:
-        with pytest.raises(ForgeError, match="GitHub"):
-            forges.connect("https://github.com/demo/shop", "token", client)
+@pytest.mark.parametrize(
+    ("url", "prefix_steps", "base", "path", "encoded"),
+    [
+        ("https://git.example/demo/shop", 0, "https://git.example", "demo/shop", "demo%2Fshop"),
+        ("https://git.example/a/b/c/shop.git", 0, "https://git.example", "a/b/c/shop", "a%2Fb%2Fc%2Fshop"),
+        ("https://git.example/lab/a/b/shop", 1, "https://git.example/lab", "a/b/shop", "a%2Fb%2Fshop"),
+    ],
+)
+def test_groups_within_groups_belong_to_the_owner_when_the_forges_place_is_known(
+    url: str, prefix_steps: int, base: str, path: str, encoded: str
+) -> None:
+    address = RepositoryAddress.parse(url, prefix_steps=prefix_steps)
+    assert (address.base, address.path, address.encoded_path) == (base, path, encoded)
+    assert address.clone_url == f"{base}/{path}.git"
+
+
+def test_a_path_that_is_all_prefix_names_no_repository() -> None:
+    with pytest.raises(ForgeError, match="https address"):
+        RepositoryAddress.parse("https://git.example/lab/shop", prefix_steps=1)

@@ -9,6 +9,7 @@ import pytest
 
 from sdlc_agents import forges
 from sdlc_agents.forges.model import ForgeError, ForgeUnavailableError, PullRequest, PullRequestText
+from sdlc_agents.projects.policies import ForgeKind
 from support.lab import Gitea, GiteaRepository
 from support.processes import free_port
 
@@ -31,7 +32,7 @@ async def with_branch(gitea: Gitea, *, base: str = "main", write: bool = True) -
 async def ensure(
     repository: GiteaRepository, client: httpx.AsyncClient, *, token: str | None = None, base: str = "main"
 ) -> PullRequest:
-    forge = forges.connect(repository.url, token or repository.gitea.bot_token, client)
+    forge = await forges.connect(repository.url, token or repository.gitea.bot_token, client)
     return await forge.ensure_pull_request(PullRequestText(BRANCH, base, "[SHOP-1] Better", "Because."))
 
 
@@ -72,7 +73,7 @@ async def test_after_a_closed_pull_request_a_new_one_is_opened(gitea: Gitea, cli
 
 async def test_a_long_title_is_cut(gitea: Gitea, client: httpx.AsyncClient) -> None:
     repository = await with_branch(gitea)
-    forge = forges.connect(repository.url, gitea.bot_token, client)
+    forge = await forges.connect(repository.url, gitea.bot_token, client)
     await forge.ensure_pull_request(PullRequestText(BRANCH, "main", "x" * 1000, ""))
     (shown,) = await repository.pull_requests()
     assert shown["title"] == "x" * 255
@@ -101,6 +102,9 @@ async def test_a_missing_branch_is_an_error_with_what_the_forge_says(gitea: Gite
 
 
 async def test_a_forge_that_is_away_may_be_asked_again(gitea: Gitea, client: httpx.AsyncClient) -> None:
-    forge = forges.connect(f"https://127.0.0.1:{free_port()}/demo/shop", gitea.bot_token, client)
+    url = f"https://127.0.0.1:{free_port()}/demo/shop"
+    with pytest.raises(ForgeUnavailableError, match="does not answer"):
+        await forges.connect(url, gitea.bot_token, client)
+    forge = await forges.connect(url, gitea.bot_token, client, ForgeKind.GITEA)
     with pytest.raises(ForgeUnavailableError, match="does not answer"):
         await forge.ensure_pull_request(PullRequestText(BRANCH, "main", "x", ""))

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from sdlc_agents import forges
 from sdlc_agents.forges.model import Problem, ProblemCode
+from sdlc_agents.projects.policies import ForgeKind
 from sdlc_agents.serving import serve
 from support.lab import Gitea, GiteaRepository
 from support.processes import free_port
@@ -34,7 +35,8 @@ async def check(
         url, given = repository.url, token or repository.gitea.bot_token
     else:
         url, given = repository, token or "0" * 40
-    problems = await forges.connect(url, given, client).check(base_branch)
+    forge = await forges.connect(url, given, client, ForgeKind.GITEA)
+    problems = await forge.check(base_branch)
     for problem in problems:
         assert given not in problem.message
     return problems

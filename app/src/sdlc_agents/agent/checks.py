@@ -71,7 +71,7 @@ class ProjectChecks:
         try:
             async with asyncio.timeout(REPOSITORY_SECONDS):
                 token = await self._cipher.decrypt(repository["git_access_token"])
-                forge = forges.connect(repository["url"], token, self._outside, repository.get("forge"))
+                forge = await forges.connect(repository["url"], token, self._outside, repository.get("forge"))
                 return await forge.check(repository.get("base_branch"))
         except FieldEncryptionError:
             return [
@@ -81,7 +81,7 @@ class ProjectChecks:
                 )
             ]
         except ForgeError as error:
-            return [Problem(ProblemCode.FORGE_UNSUPPORTED, error.message)]
+            return [Problem(error.problem or ProblemCode.FORGE_UNSUPPORTED, error.message)]
         except TimeoutError:
             return [
                 Problem(

@@ -37,6 +37,7 @@ from sdlc_agents.clock import now
 from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.errors import ServiceError, UnavailableError
 from sdlc_agents.forges.model import Forge, ForgeUnavailableError, PullRequest, PullRequestText
+from sdlc_agents.projects.policies import ForgeKind
 from sdlc_agents.runner.protocol import Failed, Finished, JobRequest, Started
 from sdlc_agents.spending.repository import SpendingRepository
 from sdlc_agents.trackers.jira import Jira
@@ -103,7 +104,7 @@ class Execution:
                 await _patiently(lambda: check_budgets(tools.spending, claim.jira_project_key, policy))
             token = await tools.cipher.decrypt(repository["git_access_token"])
             self._redact = Redactor([token, *known_secrets(tools.settings)])
-            forge = forges.connect(repository["url"], token, tools.outside, repository.get("forge"))
+            forge = await _connect(repository["url"], token, tools.outside, repository.get("forge"))
             settings = tools.settings
             workspace = Workspace(
                 settings.workspace / f"{claim.development_id}-{claim.fence}",
@@ -359,6 +360,11 @@ async def _patiently(call: Callable[[], Awaitable[_T]]) -> _T:
         with attempt:
             return await call()
     raise AssertionError("unreachable")
+
+
+@stamina.retry(on=ForgeUnavailableError, attempts=4, timeout=30)
+async def _connect(url: str, token: str, client: httpx.AsyncClient, kind: ForgeKind | None) -> Forge:
+    return await forges.connect(url, token, client, kind)
 
 
 @stamina.retry(on=ForgeUnavailableError, attempts=4, timeout=30)

@@ -6,25 +6,16 @@ git-receive-pack advertises, which Gitea refuses to a token without the scope wr
 (https://git-scm.com/docs/http-protocol#_smart_server_response).
 """
 
-import ssl
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 
 from sdlc_agents.forges.addresses import RepositoryAddress
+from sdlc_agents.forges.checking import Asker, FoundError, archived, json_object, missing_branch
 from sdlc_agents.forges.model import Problem, ProblemCode
 
-SECONDS = 10.0
-_NO_PUSH = {401, 403, 404}
-
-
-class _FoundError(Exception):
-    """The problem that makes all further questions idle."""
-
-    def __init__(self, code: ProblemCode, message: str) -> None:
-        super().__init__(message)
-        self.problem = Problem(code, message)
+_SCOPE = "the scope write:repository"
 
 
 async def check(
@@ -33,7 +24,7 @@ async def check(
     """What stands in the way; empty when nothing does. `base_branch` None means the repository's default branch."""
     try:
         return await _Check(address, username, token, client).run(base_branch)
-    except _FoundError as found:
+    except FoundError as found:
         return [found.problem]
 
 
@@ -42,14 +33,13 @@ class _Check:
         self._address = address
         self._authorization = {"Authorization": f"token {token}"}
         self._login = (username, token)
-        self._client = client
-        self._name = f"{address.owner}/{address.name}"
-        self._host = urlsplit(address.base).netloc
+        self._asker = Asker(address.host, client)
+        self._name = address.path
 
     async def run(self, base_branch: str | None) -> list[Problem]:
         repository = await self._repository()
         problems = self._state(repository)
-        if not (repository["permissions"].get("push") and await self._token_may_push()):
+        if not (repository["permissions"].get("push") and await self._asker.may_push(self._address, *self._login)):
             problems.append(
                 Problem(
                     ProblemCode.NO_PUSH_RIGHT,
@@ -59,120 +49,45 @@ class _Check:
             )
         branch = base_branch or repository.get("default_branch") or ""
         if repository.get("empty") or not await self._has_branch(branch):
-            problems.append(
-                Problem(
-                    ProblemCode.BASE_BRANCH_MISSING,
-                    f"{self._name} has no commit yet: push a first one"
-                    if repository.get("empty")
-                    else f"{self._name} has no branch {branch}: set base_branch to one that exists",
-                )
-            )
+            problems.append(missing_branch(self._address, branch, empty=bool(repository.get("empty"))))
         return problems
 
     async def _repository(self) -> dict[str, Any]:
         response = await self._api("")
         if response.status_code == httpx.codes.OK:
-            try:
-                document = response.json()
-            except ValueError:
-                document = None
-            if isinstance(document, dict) and isinstance(document.get("permissions"), dict):
+            document = json_object(response)
+            if document is not None and isinstance(document.get("permissions"), dict):
                 return document
-            raise _FoundError(
-                ProblemCode.FORGE_UNSUPPORTED, f"{self._host} does not answer as a Gitea or Forgejo does: is it one?"
+            raise FoundError(
+                ProblemCode.FORGE_UNSUPPORTED,
+                f"{self._address.host} does not answer as a Gitea or Forgejo does: is it one?",
             )
         if response.status_code == httpx.codes.NOT_FOUND:
-            raise _FoundError(
+            raise FoundError(
                 ProblemCode.REPOSITORY_NOT_FOUND,
-                f"{self._host} has no repository {self._name}, or git_access_token's owner may not see it: compare the "
-                "URL, and make the owner a collaborator with write permission",
+                f"{self._address.host} has no repository {self._name}, or git_access_token's owner may not see it: "
+                "compare the URL, and make the owner a collaborator with write permission",
             )
-        raise self._unexpected(response)
+        raise self._asker.unexpected(response, self._address, scope=_SCOPE)
 
     def _state(self, repository: dict[str, Any]) -> list[Problem]:
         problems = []
         if repository.get("archived"):
-            problems.append(
-                Problem(ProblemCode.ARCHIVED, f"{self._name} is archived and takes no changes: un-archive it")
-            )
+            problems.append(archived(self._address))
         if repository.get("has_pull_requests") is False:
             problems.append(
                 Problem(ProblemCode.PULL_REQUESTS_OFF, f"pull requests are off in {self._name}: turn them on")
             )
         return problems
 
-    async def _token_may_push(self) -> bool:
-        url = f"{self._address.clone_url}/info/refs?service=git-receive-pack"
-        response = await self._get(url, auth=httpx.BasicAuth(*self._login))
-        if response.status_code == httpx.codes.OK or response.status_code in _NO_PUSH:
-            return response.status_code == httpx.codes.OK
-        raise self._unexpected(response)
-
     async def _has_branch(self, branch: str) -> bool:
         response = await self._api(f"/branches/{quote(branch, safe='')}")
         if response.status_code in {httpx.codes.OK, httpx.codes.NOT_FOUND}:
             return response.status_code == httpx.codes.OK
-        raise self._unexpected(response)
+        raise self._asker.unexpected(response, self._address, scope=_SCOPE)
 
     async def _api(self, path: str) -> httpx.Response:
         address = self._address
         owner, name = quote(address.owner, safe=""), quote(address.name, safe="")
-        return await self._get(f"{address.base}/api/v1/repos/{owner}/{name}{path}", headers=self._authorization)
-
-    async def _get(self, url: str, **given: Any) -> httpx.Response:
-        try:
-            return await self._client.get(url, timeout=SECONDS, follow_redirects=False, **given)
-        except httpx.ProxyError as error:
-            raise self._proxy_refused(error) from error
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-
-    def _proxy_refused(self, error: httpx.ProxyError) -> _FoundError:
-        if str(error).startswith("403"):
-            return _FoundError(
-                ProblemCode.EGRESS_REFUSED,
-                f"the egress proxy does not let {self._host} through: add it to the allow-list",
-            )
-        return _FoundError(
-            ProblemCode.FORGE_UNREACHABLE,
-            f"the egress proxy does not reach {self._host} ({error}): is the address right, and the forge up?",
-        )
-
-    def _unreachable(self, error: httpx.HTTPError) -> _FoundError:
-        if _is_certificate_error(error):
-            return _FoundError(
-                ProblemCode.CERTIFICATE_UNTRUSTED,
-                f"the certificate of {self._host} is not trusted: add its authority to extra_trusted_ca_certificates",
-            )
-        return _FoundError(
-            ProblemCode.FORGE_UNREACHABLE,
-            f"{self._host} does not answer ({type(error).__name__}): is the address right, and the forge up?",
-        )
-
-    def _unexpected(self, response: httpx.Response) -> _FoundError:
-        if response.status_code == httpx.codes.UNAUTHORIZED:
-            return _FoundError(
-                ProblemCode.TOKEN_REFUSED,
-                f"{self._host} does not accept git_access_token: it was revoked, has expired or is another forge's; "
-                "make a new one",
-            )
-        if response.status_code == httpx.codes.FORBIDDEN:
-            return _FoundError(
-                ProblemCode.NO_READ_RIGHT,
-                f"git_access_token may not read {self._name}: give it the scope write:repository",
-            )
-        if response.is_redirect:
-            return _FoundError(
-                ProblemCode.REPOSITORY_NOT_FOUND, f"{self._name} has moved on {self._host}: set url to its new address"
-            )
-        return _FoundError(
-            ProblemCode.FORGE_FAILED, f"{self._host} answered {response.status_code}: try again, or look at its log"
-        )
-
-
-def _is_certificate_error(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+        url = f"{address.base}/api/v1/repos/{owner}/{name}{path}"
+        return await self._asker.get(url, headers=self._authorization)

@@ -10,10 +10,17 @@ from sdlc_agents.errors import ServiceError
 
 
 class ForgeError(ServiceError):
-    """The forge refused, or cannot be used; the message says what a person can do about it."""
+    """The forge refused, or cannot be used; the message says what a person can do about it.
+
+    `problem` is what a check of the repository calls it, where that is known.
+    """
 
     status = 502
     code = "forge_failed"
+
+    def __init__(self, message: str, *, problem: "ProblemCode | None" = None) -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 class ForgeUnavailableError(ForgeError):
@@ -44,6 +51,7 @@ class ProblemCode(StrEnum):
     REPOSITORY_NOT_FOUND = "repository_not_found"
     NO_READ_RIGHT = "no_read_right"
     NO_PUSH_RIGHT = "no_push_right"
+    NO_PULL_REQUEST_RIGHT = "no_pull_request_right"
     ARCHIVED = "archived"
     PULL_REQUESTS_OFF = "pull_requests_off"
     BASE_BRANCH_MISSING = "base_branch_missing"

@@ -1,0 +1,64 @@
+"""What was said on a merge request of GitLab: notes, on lines too, and who requests changes.
+
+https://docs.gitlab.com/api/notes/#merge-requests, https://docs.gitlab.com/api/merge_requests/
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sdlc_agents.forges.calls import Api
+from sdlc_agents.forges.model import Comment, Conversation
+
+_REQUESTED = "requested changes"
+
+
+async def read(api: Api, project: str, number: int) -> Conversation:
+    """The conversation of merge request `number` of a project (`/projects/group%2Fname`)."""
+    path = f"{project}/merge_requests/{number}"
+    shown = (await api.call("GET", path, accept={200})).json()
+    user = (await api.call("GET", "/user", accept={200})).json()
+    notes = await api.pages(f"{path}/notes", {"sort": "asc", "order_by": "created_at"})
+    reviewers = await api.pages(f"{path}/reviewers")
+    requesting = [each["user"]["username"] for each in reviewers if each["state"] == "requested_changes"]
+    return Conversation(
+        open=shown["state"] == "opened",
+        head_commit=shown["sha"],
+        bot=user["username"],
+        comments=_comments(notes, requesting),
+    )
+
+
+def _comments(notes: list[dict[str, Any]], requesting: list[str]) -> tuple[Comment, ...]:
+    """The notes of people. Those that GitLab writes itself are left out, but for the one that tells of a review that
+    requests changes; where there is none, the reviewer's last note is taken for it.
+    """
+    asking = set()
+    for reviewer in requesting:
+        own = [note for note in notes if note["author"]["username"] == reviewer]
+        told = [note for note in own if note["system"] and note["body"] == _REQUESTED]
+        written = [note for note in own if not note["system"]]
+        asking |= {note["id"] for note in (told or written)[-1:]}
+    comments = [
+        replace(
+            _comment(note),
+            requests_changes=note["id"] in asking,
+            body="" if note["system"] else note["body"],
+        )
+        for note in notes
+        if not note["system"] or note["id"] in asking
+    ]
+    return tuple(sorted(comments, key=lambda comment: comment.at))
+
+
+def _comment(note: Mapping[str, Any]) -> Comment:
+    position = note.get("position") or {}
+    return Comment(
+        id=f"note-{note['id']}",
+        author=note["author"]["username"],
+        body=note["body"],
+        at=datetime.fromisoformat(note["created_at"]),
+        path=position.get("new_path") or position.get("old_path"),
+        line=position.get("new_line") or position.get("old_line"),
+    )

@@ -1,0 +1,280 @@
+"""Pull requests on a stand-in for GitHub that keeps GitHub's own description of its API."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import httpx
+import pytest
+from starlette.responses import JSONResponse, RedirectResponse
+from structlog.testing import capture_logs
+
+from sdlc_agents import forges
+from sdlc_agents.agent.git import Credentials
+from sdlc_agents.clock import now
+from sdlc_agents.forges.model import Comment, Forge, ForgeError, ForgeUnavailableError, PullRequestText
+from sdlc_agents.projects.policies import ForgeKind
+from support.github import CLASSIC, FINE_GRAINED, GitHub, GitHubToken, rate_limited
+from support.standins import Together, running
+
+URL = "https://github.com/demo/shop"
+ENTERPRISE = "code.example"
+BRANCH = "feature/SHOP-1"
+PULLS = "/repos/{owner}/{repo}/pulls"
+
+
+@pytest.fixture
+def github() -> GitHub:
+    return GitHub()
+
+
+@pytest.fixture
+async def client(github: GitHub) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(github) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def forge(client: httpx.AsyncClient) -> Forge:
+    return await forges.connect(URL, FINE_GRAINED, client)
+
+
+def text(*, base: str = "main", draft: bool = False, reviewers: tuple[str, ...] = ()) -> PullRequestText:
+    return PullRequestText(BRANCH, base, "[SHOP-1] Better", "Because.", draft, reviewers)
+
+
+def test_git_is_told_the_token_for_the_web_host_alone(forge: Forge) -> None:
+    assert forge.clone_url == "https://github.com/demo/shop.git"
+    assert forge.credentials == Credentials("https://github.com", "x-access-token", FINE_GRAINED)
+
+
+@pytest.mark.parametrize("token", [CLASSIC, FINE_GRAINED])
+async def test_a_pull_request_is_opened_once_however_often_it_is_asked_for(
+    github: GitHub, client: httpx.AsyncClient, token: str
+) -> None:
+    forge = await forges.connect(URL, token, client)
+    first = await forge.ensure_pull_request(text())
+    again = await forge.ensure_pull_request(text())
+    assert (first.created, again.created) == (True, False)
+    assert first.url == again.url == "https://github.com/demo/shop/pull/1"
+    (pull,) = github.pulls
+    assert (pull["title"], pull["body"], pull["head"], pull["base"], pull["draft"]) == (
+        "[SHOP-1] Better",
+        "Because.",
+        BRANCH,
+        "main",
+        False,
+    )
+
+
+@pytest.mark.parametrize("unique", [True, False])
+async def test_two_who_ask_at_once_get_the_same_one(github: GitHub, forge: Forge, unique: bool) -> None:  # noqa: FBT001
+    github.unique = unique
+    github.opening = Together(1 if unique else 2)
+    one, other = await asyncio.gather(forge.ensure_pull_request(text()), forge.ensure_pull_request(text()))
+    assert one.number == other.number == 1
+    assert sorted([one.created, other.created]) == [False, True]
+    assert [pull["number"] for pull in github.pulls if pull["state"] == "open"] == [1]
+
+
+async def test_a_base_branch_with_a_slash_is_found_again(github: GitHub, forge: Forge) -> None:
+    await forge.ensure_pull_request(text(base="release/1"))
+    assert not (await forge.ensure_pull_request(text(base="release/1"))).created
+    assert len(github.pulls) == 1
+
+
+async def test_after_a_closed_pull_request_a_new_one_is_opened(github: GitHub, forge: Forge) -> None:
+    await forge.ensure_pull_request(text())
+    github.pulls[0]["state"] = "closed"
+    second = await forge.ensure_pull_request(text())
+    assert (second.number, second.created) == (2, True)
+
+
+async def test_long_texts_are_cut(github: GitHub, forge: Forge) -> None:
+    await forge.ensure_pull_request(PullRequestText(BRANCH, "main", "x" * 1000, "y" * 70_000))
+    assert (len(github.pulls[0]["title"]), len(github.pulls[0]["body"])) == (256, 65_536)
+
+
+async def test_a_draft_is_opened_as_one(github: GitHub, forge: Forge) -> None:
+    assert (await forge.ensure_pull_request(text(draft=True))).created
+    assert github.pulls[0]["draft"] is True
+
+
+async def test_where_drafts_are_not_to_be_had_a_plain_one_is_opened(github: GitHub, forge: Forge) -> None:
+    github.drafts = False
+    assert (await forge.ensure_pull_request(text(draft=True))).created
+    assert github.pulls[0]["draft"] is False
+    assert not (await forge.ensure_pull_request(text(draft=True))).created
+
+
+async def test_a_reviewer_who_is_refused_is_left_out_and_logged(github: GitHub, forge: Forge) -> None:
+    with capture_logs() as logs:
+        made = await forge.ensure_pull_request(text(reviewers=("alice", "stranger", "sdlc-bot", "bob")))
+    assert made.created
+    assert github.pulls[0]["reviewers"] == ["alice", "bob"]
+    assert [entry["reviewer"] for entry in logs if entry["event"] == "reviewer_left_out"] == ["stranger", "sdlc-bot"]
+    assert FINE_GRAINED not in str(logs)
+
+
+async def test_reviews_are_requested_of_a_new_pull_request_alone(github: GitHub, forge: Forge) -> None:
+    await forge.ensure_pull_request(text(reviewers=("alice",)))
+    github.pulls[0]["reviewers"] = []
+    await forge.ensure_pull_request(text(reviewers=("alice",)))
+    assert github.pulls[0]["reviewers"] == []
+
+
+async def test_a_fault_while_reviews_are_requested_does_not_fail_the_run(github: GitHub, forge: Forge) -> None:
+    path = f"{PULLS}/{{pull_number}}/requested_reviewers"
+    github.faults["POST", path] = lambda: JSONResponse({"message": "Server Error"}, 502)
+    assert (await forge.ensure_pull_request(text(reviewers=("alice",)))).created
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
+        (GitHubToken(rights={"metadata": "read", "contents": "write"}), '"Pull requests: write"'),
+        (GitHubToken(rights={"contents": "write", "pull_requests": "read"}), '"Pull requests: write"'),
+        (GitHubToken(scopes=("repo",), push=False), "a classic one the scope repo"),
+        (GitHubToken(scopes=("gist",)), "a classic token needs the scope repo"),
+        (GitHubToken(scopes=("repo",), single_sign_on=True), "authorized for its organization's single sign-on"),
+    ],
+)
+async def test_the_right_that_a_token_lacks_is_named(
+    github: GitHub, client: httpx.AsyncClient, token: GitHubToken, expected: str
+) -> None:
+    github.tokens["lacking"] = token
+    forge = await forges.connect(URL, "lacking", client)
+    with pytest.raises(ForgeError, match=expected) as caught:
+        await forge.ensure_pull_request(text())
+    assert not isinstance(caught.value, ForgeUnavailableError)
+
+
+async def test_a_wrong_token_is_said_to_be_wrong_and_not_repeated(client: httpx.AsyncClient) -> None:
+    forge = await forges.connect(URL, "ghp_wrong", client)
+    with pytest.raises(ForgeError, match="git_access_token is not valid") as caught:
+        await forge.ensure_pull_request(text())
+    assert "ghp_wrong" not in caught.value.message + repr(forge)
+
+
+async def test_a_repository_that_is_not_seen_is_said_to_be_missing(client: httpx.AsyncClient) -> None:
+    forge = await forges.connect("https://github.com/demo/other", CLASSIC, client)
+    with pytest.raises(ForgeError, match="demo/other: the repository does not exist there"):
+        await forge.ensure_pull_request(text())
+
+
+async def test_a_base_branch_that_is_missing_is_named_by_what_the_forge_says(forge: Forge) -> None:
+    with pytest.raises(ForgeError, match="base is invalid"):
+        await forge.ensure_pull_request(text(base="develop"))
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "seconds"),
+    [
+        (403, {"retry_after": "120"}, 120),
+        (429, {"retry_after": "30"}, 30),
+        (403, {"x_ratelimit_remaining": "0", "x_ratelimit_reset": "in 600"}, 600),
+        (429, {"x_ratelimit_remaining": "0", "x_ratelimit_reset": "in 900"}, 900),
+        (403, {}, 60),
+    ],
+)
+async def test_a_rate_limit_is_said_with_its_end(
+    github: GitHub, forge: Forge, status: int, headers: dict[str, str], seconds: int
+) -> None:
+    start = now()
+    given = {
+        name: str(int(start.timestamp()) + int(value[3:])) if value.startswith("in ") else value
+        for name, value in headers.items()
+    }
+    github.faults["POST", PULLS] = lambda: rate_limited(status, **given)
+    with pytest.raises(ForgeUnavailableError, match="takes no more requests") as caught:
+        await forge.ensure_pull_request(text())
+    moments = {f"{start + timedelta(seconds=seconds + off):%Y-%m-%d %H:%M:%S} UTC" for off in range(-1, 20)}
+    assert any(moment in caught.value.message for moment in moments)
+
+
+async def test_a_forge_with_a_fault_may_be_asked_again(github: GitHub, forge: Forge) -> None:
+    github.faults["POST", PULLS] = lambda: JSONResponse({"message": "Server Error"}, 503)
+    with pytest.raises(ForgeUnavailableError, match="503"):
+        await forge.ensure_pull_request(text())
+
+
+async def test_the_token_is_not_carried_along_a_redirect(github: GitHub, forge: Forge) -> None:
+    github.faults["POST", PULLS] = lambda: RedirectResponse("https://elsewhere.example/pulls", 307)
+    before = len(github.asked)
+    with pytest.raises(ForgeError, match="has moved"):
+        await forge.ensure_pull_request(text())
+    assert len(github.asked) == before + 1
+
+
+async def test_an_enterprise_server_is_spoken_to_below_its_own_name() -> None:
+    github = GitHub(ENTERPRISE)
+    async with running(github) as client:
+        forge = await forges.connect(f"https://{ENTERPRISE}/demo/shop.git", CLASSIC, client, ForgeKind.GITHUB)
+        made = await forge.ensure_pull_request(text(reviewers=("alice",)))
+        assert await forge.check("release/1") == []
+    assert made.url == f"https://{ENTERPRISE}/demo/shop/pull/1"
+    assert forge.credentials.origin == f"https://{ENTERPRISE}"
+    assert {asked.path.split("/repos/")[0] for asked in github.asked if "/repos/" in asked.path} == {"/api/v3"}
+
+
+async def test_a_tenant_of_ghe_com_has_its_api_on_a_host_of_its_own() -> None:
+    github = GitHub()
+    github.hosts = {"api.octo.ghe.com", "octo.ghe.com"}
+    async with running(github) as client:
+        forge = await forges.connect("https://octo.ghe.com/demo/shop", CLASSIC, client)
+        assert (await forge.ensure_pull_request(text())).created
+    assert {asked.host for asked in github.asked} == {"api.octo.ghe.com"}
+
+
+async def test_the_conversation_is_read_to_its_last_page_and_in_order(github: GitHub, forge: Forge) -> None:
+    await forge.ensure_pull_request(text())
+    github.remarks = [
+        {
+            "id": n,
+            "user": github.user("alice"),
+            "body": f"remark {n}",
+            "created_at": f"2026-03-01T{n // 60:02}:{n % 60:02}:00Z",
+        }
+        for n in range(250)
+    ]
+    github.remarks.append(
+        {"id": 1000, "user": github.user("sdlc-bot"), "body": "mine", "created_at": "2026-03-02T00:00:00Z"}
+    )
+    github.line_remarks = [
+        {
+            "id": 7,
+            "user": github.user("bob"),
+            "body": "here",
+            "created_at": "2026-03-03T00:00:00Z",
+            "path": "src/shop.py",
+            "original_line": 12,
+        }
+    ]
+    review = {"user": github.user("bob"), "commit_id": "a" * 40}
+    github.reviews = [
+        {"id": 1, "state": "CHANGES_REQUESTED", "body": "", "submitted_at": "2026-03-03T00:00:01Z", **review},
+        {"id": 2, "state": "COMMENTED", "body": "", "submitted_at": "2026-03-03T00:00:02Z", **review},
+        {"id": 3, "state": "APPROVED", "body": "fine", "submitted_at": "2026-02-03T00:00:02Z", **review, "user": None},
+        {"id": 4, "state": "PENDING", "body": "not yet", **review},
+    ]
+    conversation = await forge.conversation(1)
+    assert (conversation.open, conversation.head_commit, conversation.bot) == (True, "a" * 40, "sdlc-bot")
+    comments = conversation.comments
+    assert [comment.at for comment in comments] == sorted(comment.at for comment in comments)
+    assert (comments[0].author, comments[0].body, comments[0].requests_changes) == ("ghost", "fine", False)
+    assert [comment.body for comment in comments[1:251]] == [f"remark {n}" for n in range(250)]
+    assert [(comment.author, comment.body) for comment in comments[251:]] == [
+        ("sdlc-bot", "mine"),
+        ("bob", "here"),
+        ("bob", ""),
+    ]
+    on_line, asking = comments[-2:]
+    assert (on_line.path, on_line.line, on_line.requests_changes) == ("src/shop.py", 12, False)
+    assert asking == Comment("review-1", "bob", "", asking.at, requests_changes=True)
+    assert len({comment.id for comment in comments}) == len(comments)
+
+
+async def test_a_closed_pull_requests_conversation_says_so(github: GitHub, forge: Forge) -> None:
+    await forge.ensure_pull_request(text())
+    github.pulls[0]["state"] = "closed"
+    assert not (await forge.conversation(1)).open

@@ -1,0 +1,254 @@
+"""Merge requests on a stand-in for GitLab that keeps what GitLab documents of its API."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import httpx
+import pytest
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from structlog.testing import capture_logs
+
+from sdlc_agents import forges
+from sdlc_agents.agent.git import Credentials
+from sdlc_agents.clock import now
+from sdlc_agents.forges.model import Comment, Forge, ForgeError, ForgeUnavailableError, PullRequestText
+from sdlc_agents.projects.policies import ForgeKind
+from support.gitlab import TOKEN, GitLab, GitLabToken
+from support.standins import Together, running
+
+BRANCH = "feature/SHOP-1"
+REQUESTS = "/projects/{id}/merge_requests"
+
+
+@pytest.fixture
+def gitlab() -> GitLab:
+    return GitLab(path="demo/web/front/shop")
+
+
+@pytest.fixture
+async def client(gitlab: GitLab) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(gitlab) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def forge(client: httpx.AsyncClient) -> Forge:
+    return await forges.connect("https://gitlab.com/demo/web/front/shop.git", TOKEN, client)
+
+
+def text(
+    *, base: str = "main", title: str = "[SHOP-1] Better", draft: bool = False, reviewers: tuple[str, ...] = ()
+) -> PullRequestText:
+    return PullRequestText(BRANCH, base, title, "Because.", draft, reviewers)
+
+
+def test_git_is_told_the_token_and_all_groups_of_the_path(forge: Forge) -> None:
+    assert forge.clone_url == "https://gitlab.com/demo/web/front/shop.git"
+    assert forge.credentials == Credentials("https://gitlab.com", "oauth2", TOKEN)
+
+
+async def test_a_merge_request_is_opened_once_however_often_it_is_asked_for(gitlab: GitLab, forge: Forge) -> None:
+    first = await forge.ensure_pull_request(text())
+    again = await forge.ensure_pull_request(text())
+    assert (first.created, again.created) == (True, False)
+    assert first.url == again.url == "https://gitlab.com/demo/web/front/shop/-/merge_requests/1"
+    (request,) = gitlab.requests
+    assert (request["title"], request["description"]) == ("[SHOP-1] Better", "Because.")
+    assert (request["source_branch"], request["target_branch"]) == (BRANCH, "main")
+    assert {asked.path.split("/")[4] for asked in gitlab.asked} == {"demo%2Fweb%2Ffront%2Fshop"}
+
+
+@pytest.mark.parametrize("unique", [True, False])
+async def test_two_who_ask_at_once_get_the_same_one(gitlab: GitLab, forge: Forge, unique: bool) -> None:  # noqa: FBT001
+    gitlab.unique = unique
+    gitlab.opening = Together(1 if unique else 2)
+    one, other = await asyncio.gather(forge.ensure_pull_request(text()), forge.ensure_pull_request(text()))
+    assert one.number == other.number == 1
+    assert sorted([one.created, other.created]) == [False, True]
+    assert [request["iid"] for request in gitlab.requests if request["state"] == "opened"] == [1]
+
+
+async def test_a_target_branch_with_a_slash_is_found_again(gitlab: GitLab, forge: Forge) -> None:
+    await forge.ensure_pull_request(text(base="release/1"))
+    assert not (await forge.ensure_pull_request(text(base="release/1"))).created
+    assert len(gitlab.requests) == 1
+
+
+async def test_after_a_closed_merge_request_a_new_one_is_opened(gitlab: GitLab, forge: Forge) -> None:
+    await forge.ensure_pull_request(text())
+    gitlab.requests[0]["state"] = "closed"
+    second = await forge.ensure_pull_request(text())
+    assert (second.number, second.created) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [
+        ("[SHOP-1] Better", "Draft: [SHOP-1] Better"),
+        ("draft: [SHOP-1] Better", "draft: [SHOP-1] Better"),
+        ("x" * 300, "Draft: " + "x" * 248),
+    ],
+)
+async def test_a_draft_is_told_by_its_title(gitlab: GitLab, forge: Forge, title: str, shown: str) -> None:
+    await forge.ensure_pull_request(text(title=title, draft=True))
+    assert gitlab.requests[0]["title"] == shown
+
+
+async def test_a_reviewer_who_is_unknown_is_left_out_and_logged(gitlab: GitLab, forge: Forge) -> None:
+    with capture_logs() as logs:
+        assert (await forge.ensure_pull_request(text(reviewers=("alice", "stranger", "bob")))).created
+    assert gitlab.requests[0]["reviewers"] == ["alice", "bob"]
+    assert [entry["reviewer"] for entry in logs if entry["event"] == "reviewer_left_out"] == ["stranger"]
+    assert TOKEN not in str(logs)
+
+
+async def test_a_reviewer_whom_gitlab_passes_over_is_logged(gitlab: GitLab, forge: Forge) -> None:
+    gitlab.premium = False
+    with capture_logs() as logs:
+        assert (await forge.ensure_pull_request(text(reviewers=("alice", "bob")))).created
+    assert gitlab.requests[0]["reviewers"] == ["alice"]
+    assert [entry["reviewer"] for entry in logs if entry["event"] == "reviewer_left_out"] == ["bob"]
+
+
+@pytest.mark.parametrize("place", [("GET", "/users"), ("PUT", REQUESTS + "/{merge_request_iid}")])
+async def test_a_fault_while_reviews_are_requested_does_not_fail_the_run(
+    gitlab: GitLab, forge: Forge, place: tuple[str, str]
+) -> None:
+    gitlab.faults[place] = lambda: JSONResponse({"message": "403 Forbidden"}, 403)
+    with capture_logs() as logs:
+        assert (await forge.ensure_pull_request(text(reviewers=("alice",)))).created
+    assert [entry["event"] for entry in logs] == ["reviewers_left_out"]
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
+        (GitLabToken(scopes=("read_api", "write_repository")), "the scopes api and write_repository"),
+        (GitLabToken(level=20), "the role Developer"),
+        (GitLabToken(level=0), "the project does not exist there, or its git_access_token may not see it"),
+    ],
+)
+async def test_the_right_that_a_token_lacks_is_named(
+    gitlab: GitLab, client: httpx.AsyncClient, token: GitLabToken, expected: str
+) -> None:
+    gitlab.tokens["glpat-lacking"] = token
+    forge = await forges.connect("https://gitlab.com/demo/web/front/shop", "glpat-lacking", client)
+    with pytest.raises(ForgeError, match=expected) as caught:
+        await forge.ensure_pull_request(text())
+    assert not isinstance(caught.value, ForgeUnavailableError)
+
+
+async def test_a_wrong_token_is_said_to_be_wrong_and_not_repeated(client: httpx.AsyncClient) -> None:
+    forge = await forges.connect("https://gitlab.com/demo/web/front/shop", "glpat-wrong", client)
+    with pytest.raises(ForgeError, match="git_access_token is not valid") as caught:
+        await forge.ensure_pull_request(text())
+    assert "glpat-wrong" not in caught.value.message + repr(forge)
+
+
+async def test_a_target_branch_that_is_missing_is_named_by_what_the_forge_says(forge: Forge) -> None:
+    with pytest.raises(ForgeError, match="target_branch: does not exist"):
+        await forge.ensure_pull_request(text(base="develop"))
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("Retry-After", 45), ("RateLimit-Reset", 600)])
+async def test_a_rate_limit_is_said_with_its_end(gitlab: GitLab, forge: Forge, header: str, seconds: int) -> None:
+    start = now()
+    value = str(seconds) if header == "Retry-After" else str(int(start.timestamp()) + seconds)
+    gitlab.faults["POST", REQUESTS] = lambda: Response("Retry later\n", 429, {header: value})
+    with pytest.raises(ForgeUnavailableError, match="takes no more requests") as caught:
+        await forge.ensure_pull_request(text())
+    moments = {f"{start + timedelta(seconds=seconds + off):%Y-%m-%d %H:%M:%S} UTC" for off in range(-1, 20)}
+    assert any(moment in caught.value.message for moment in moments)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+async def test_a_forge_with_a_fault_may_be_asked_again(gitlab: GitLab, forge: Forge, status: int) -> None:
+    gitlab.faults["POST", REQUESTS] = lambda: Response("", status)
+    with pytest.raises(ForgeUnavailableError, match=str(status)):
+        await forge.ensure_pull_request(text())
+
+
+async def test_the_token_is_not_carried_along_a_redirect(gitlab: GitLab, forge: Forge) -> None:
+    gitlab.faults["POST", REQUESTS] = lambda: RedirectResponse("https://elsewhere.example/", 302)
+    with pytest.raises(ForgeError, match="has moved"):
+        await forge.ensure_pull_request(text())
+    assert len(gitlab.asked) == 1
+
+
+async def test_a_self_managed_gitlab_is_spoken_to_below_its_own_name() -> None:
+    gitlab = GitLab("code.example:8443", path="a/b/c/shop")
+    async with running(gitlab) as client:
+        forge = await forges.connect("https://code.example:8443/a/b/c/shop", TOKEN, client, ForgeKind.GITLAB)
+        made = await forge.ensure_pull_request(text(reviewers=("alice",)))
+        assert await forge.check("release/1") == []
+    assert made.url == "https://code.example:8443/a/b/c/shop/-/merge_requests/1"
+    assert forge.credentials.origin == "https://code.example:8443"
+
+
+async def test_the_conversation_is_read_to_its_last_page_without_what_gitlab_itself_writes(
+    gitlab: GitLab, forge: Forge
+) -> None:
+    await forge.ensure_pull_request(text())
+    alice, bob, bot = gitlab.user("alice"), gitlab.user("bob"), gitlab.user("sdlc-bot")
+    gitlab.notes = [
+        {"id": n, "author": alice, "body": f"note {n}", "created_at": f"2026-03-01T{n // 60:02}:{n % 60:02}:00.123Z"}
+        for n in range(230)
+    ]
+    position = {"base_sha": "b", "start_sha": "b", "head_sha": "a", "position_type": "text", "old_path": "src/old.py"}
+    later = "2026-03-02T00:00:0"
+    gitlab.notes += [
+        {"id": 300, "author": bot, "body": "mine", "created_at": later + "0Z"},
+        {"id": 301, "author": bot, "body": "added 1 commit", "created_at": later + "1Z", "system": True},
+        {
+            "id": 302,
+            "author": bob,
+            "body": "here",
+            "created_at": later + "2Z",
+            "type": "DiffNote",
+            "position": {**position, "new_path": "src/shop.py", "old_line": None, "new_line": 12},
+        },
+        {"id": 303, "author": bob, "body": "requested changes", "created_at": later + "3Z", "system": True},
+        {"id": 304, "author": bob, "body": "thanks", "created_at": later + "4Z"},
+    ]
+    gitlab.reviewers = [
+        {"user": bob, "state": "requested_changes", "created_at": "2026-03-01T00:00:00Z"},
+        {"user": alice, "state": "reviewed", "created_at": "2026-03-01T00:00:00Z"},
+    ]
+    conversation = await forge.conversation(1)
+    assert (conversation.open, conversation.head_commit, conversation.bot) == (True, "a" * 40, "sdlc-bot")
+    comments = conversation.comments
+    assert [comment.body for comment in comments[:230]] == [f"note {n}" for n in range(230)]
+    assert [(comment.author, comment.body) for comment in comments[230:]] == [
+        ("sdlc-bot", "mine"),
+        ("bob", "here"),
+        ("bob", ""),
+        ("bob", "thanks"),
+    ]
+    on_line, asking, after = comments[-3:]
+    assert (on_line.path, on_line.line) == ("src/shop.py", 12)
+    assert asking == Comment("note-303", "bob", "", asking.at, requests_changes=True)
+    assert [comment.requests_changes for comment in (on_line, after)] == [False, False]
+
+
+async def test_a_review_that_requests_changes_without_a_note_of_gitlabs_own_is_the_reviewers_last(
+    gitlab: GitLab, forge: Forge
+) -> None:
+    await forge.ensure_pull_request(text())
+    bob = gitlab.user("bob")
+    gitlab.notes = [
+        {"id": n, "author": bob, "body": f"note {n}", "created_at": f"2026-03-01T00:00:0{n}Z"} for n in (1, 2)
+    ]
+    gitlab.reviewers = [{"user": bob, "state": "requested_changes", "created_at": "2026-03-01T00:00:00Z"}]
+    conversation = await forge.conversation(1)
+    assert [(comment.body, comment.requests_changes) for comment in conversation.comments] == [
+        ("note 1", False),
+        ("note 2", True),
+    ]
+
+
+@pytest.mark.parametrize("state", ["closed", "merged"])
+async def test_a_merge_request_that_is_not_open_any_more_says_so(gitlab: GitLab, forge: Forge, state: str) -> None:
+    await forge.ensure_pull_request(text())
+    gitlab.requests[0]["state"] = state
+    assert not (await forge.conversation(1)).open
