@@ -5,6 +5,7 @@
 | none, or `default` | looks around, reads a file, changes it (or writes one), runs the tests, sums up |
 | `nothing` | answers at once and changes nothing |
 | `bash` | runs the prompt's first fenced code block, and answers with what it printed |
+| `repair` | as bash; asked once more in the same session, it runs the prompt's next code block, the last again and again |
 | `big mib=4` | leaves a file of that many MiB of random bytes in the work tree |
 | `endless` | runs `true` again and again and never finishes |
 | `slow seconds=5` | as default, but waits so long before each answer, sending pings |
@@ -160,6 +161,16 @@ def bash(conversation: Conversation) -> Turn:
     return _bash("Running the ticket's command.", found.group(1).strip(), "Run the ticket's command")
 
 
+def repair(conversation: Conversation) -> Turn:
+    """A code block for each time that the model is asked."""
+    blocks = _FENCE.findall(conversation.prompt)
+    if not blocks:
+        raise ValueError("the script 'repair' needs fenced code blocks in the prompt")
+    if len(conversation.steps) > conversation.ends:
+        return Turn(f"Attempt {conversation.ends + 1} is made.")
+    return _bash("Running the next command.", blocks[min(conversation.ends, len(blocks) - 1)].strip(), "Next command")
+
+
 def big(conversation: Conversation) -> Turn:
     """Leave a big file that does not compress."""
     size = conversation.marker.number("mib", 4)
@@ -181,6 +192,7 @@ SCRIPTS: Mapping[str, Callable[[Conversation], Turn]] = MappingProxyType(
         "error": default,
         "nothing": nothing,
         "bash": bash,
+        "repair": repair,
         "big": big,
         "endless": endless,
     }
