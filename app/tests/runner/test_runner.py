@@ -182,6 +182,26 @@ async def test_tools_in_the_sandbox_are_told_of_the_proxy_and_the_authorities_bu
         assert line in shown
 
 
+async def test_the_agent_is_offered_the_jobs_tools_and_no_other(client: Client) -> None:
+    await client.run(prompt="[[lab:tools]]", tools=["Read", "Edit", "Glob", "Grep", "Bash"])
+    end = client.events[-1]
+    offered = set(end["text"].removeprefix("On offer: ").split())
+    assert offered == {"Read", "Edit", "Glob", "Grep", "Bash"}
+
+
+async def test_a_tool_that_the_job_does_not_allow_is_refused_however_it_is_called(
+    client: Client, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    prompt = bash(f"echo ran > {trace}").replace("[[lab:bash]]", "[[lab:bash anyway=1]]")
+    await client.run(prompt=prompt, tools=["Read", "Edit", "Glob", "Grep"])
+    (call,) = (event for event in client.events if event["type"] == "tool" and event["phase"] == "call")
+    (result,) = (event for event in client.events if event["type"] == "tool" and event["phase"] == "result")
+    assert call["name"] == "Bash"
+    assert result["is_error"]
+    assert not trace.exists()
+
+
 async def test_a_shallow_start_is_enough(client: Client, repository: Path, tmp_path: Path) -> None:
     for number in range(4):
         commit(repository, {"README.md": f"# {number}\n"})

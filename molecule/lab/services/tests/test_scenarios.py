@@ -112,6 +112,14 @@ def test_the_repair_script_runs_the_next_block_each_time_that_it_is_asked(tmp_pa
     assert commands == ["echo first", "echo second"]
 
 
+def test_a_tool_that_is_not_on_offer_is_asked_for_only_when_the_marker_says_so() -> None:
+    block = "\n```sh\ntrue\n```\n"
+    offered = frozenset({"Read", "Edit"})
+    assert not play(Conversation(f"[[lab:bash]]{block}", offered, (), "test", 1)).tool
+    assert play(Conversation(f"[[lab:bash anyway=1]]{block}", offered, (), "test", 1)).tool == "Bash"
+    assert play(Conversation("[[lab:tools]]", offered, (), "test", 1)).text == "On offer: Edit Read"
+
+
 def test_a_conversation_knows_how_often_the_model_came_to_an_end() -> None:
     call = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {}}
     result = {"type": "tool_result", "tool_use_id": "t1", "content": ""}
