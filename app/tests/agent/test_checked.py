@@ -6,7 +6,7 @@ import pytest
 
 from sdlc_agents.agent.checked import check_markdown, check_sentence, kept_check
 from sdlc_agents.clock import now
-from sdlc_agents.runner.protocol import Check, Finished
+from sdlc_agents.runner.protocol import Check, CheckRequest, Finished
 
 PASSED: dict[str, Any] = {
     "command": "make test",
@@ -76,11 +76,12 @@ def test_long_output_is_shown_from_its_end() -> None:
     assert len(text) < 4000
 
 
-def test_what_is_kept_has_no_secrets() -> None:
+def test_what_is_kept_has_no_secrets_and_is_of_the_check_that_was_asked_for() -> None:
+    asked = CheckRequest(command="curl -H secret-1", timeout_seconds=1)
     check = Check(
         at=now(),
         round=1,
-        command="curl -H secret-1",
+        command="something else",
         passed=False,
         exit_status=1,
         timed_out=False,
@@ -88,8 +89,9 @@ def test_what_is_kept_has_no_secrets() -> None:
         output="secret-1 printed",
     )
     finished = Finished(at=now(), text="", turns=1, duration_seconds=1, changed=True, repair_failed="time_limit")
-    kept = kept_check(check, finished, lambda text: text.replace("secret-1", "[hidden]"))
+    kept = kept_check(asked, check, finished, lambda text: text.replace("secret-1", "[hidden]"))
     assert kept is not None
+    assert (kept["command"], kept["output"]) == ("curl -H [hidden]", "[hidden] printed")
     assert kept["repair_failed"] == "time_limit"
-    assert "secret-1" not in str(kept)
-    assert kept_check(None, finished, str) is None
+    assert kept_check(asked, None, finished, str) is None
+    assert kept_check(None, check, finished, str) is None

