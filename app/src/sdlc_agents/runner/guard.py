@@ -6,8 +6,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sdlc_agents.runner.limits import LOOK_SECONDS, Limits, Supervisor
-from sdlc_agents.runner.processes import kill_descendants
+from sdlc_agents.runner.processes import family, kill_descendants
 from sdlc_agents.runner.protocol import FailureReason
+
+_SETTLE_LOOKS = 40
+_FEW = 16
 
 
 class Guard:
@@ -47,6 +50,7 @@ class Guard:
             timer.cancel()
             watching.cancel()
             await self.kill()
+            await _settled()
 
     async def kill(self) -> bool:
         """Kill whatever runs; False when something cannot be killed."""
@@ -65,3 +69,11 @@ class Guard:
     def died_of(self) -> FailureReason | None:
         """What a phase that broke off may have died of before its limits were looked at."""
         return self.reason or self._supervisor.look_back()
+
+
+async def _settled() -> None:
+    """Wait until the dead are collected: each counts against the container's process limit until then."""
+    for _ in range(_SETTLE_LOOKS):
+        if len(family()) <= _FEW:
+            return
+        await asyncio.sleep(LOOK_SECONDS)

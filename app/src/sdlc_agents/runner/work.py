@@ -124,7 +124,7 @@ class Work:
                 async for event in run.events():
                     if begin or not isinstance(event, Started):
                         self.emit(event)
-        except GitError as error:
+        except (GitError, OSError) as error:
             raise self._broken(error) from error
         finally:
             outcome = run.outcome
@@ -149,7 +149,7 @@ class Work:
             changed = await self._workspace.commit(message)
             if changed:
                 self.result = await self._workspace.pack()
-        except GitError as error:
+        except (GitError, OSError) as error:
             raise self._broken(error) from error
         return changed
 
@@ -176,7 +176,7 @@ class Work:
                 raise RoundError(reason, self._explain(reason))
         try:
             await self._workspace.restore()
-        except GitError as error:
+        except (GitError, OSError) as error:
             raise self._broken(error) from error
         said = await self._round(Round(repair_prompt(failed, seconds=seconds), turns, cost_usd, first.session))
         if not await self._commit(f"{job.commit_message}\n\nMends what the project's check found."):
@@ -186,9 +186,10 @@ class Work:
     def _left(self) -> float:
         return self._deadline - asyncio.get_running_loop().time()
 
-    def _broken(self, error: GitError) -> RoundError:
+    def _broken(self, error: GitError | OSError) -> RoundError:
         reason = self.guard.died_of() or "workspace_error"
-        return RoundError(reason, self._explain(reason) or error.message)
+        said = error.message if isinstance(error, GitError) else str(error)
+        return RoundError(reason, self._explain(reason) or said)
 
     def _explain(self, reason: FailureReason) -> str:
         words: dict[FailureReason, str] = {
