@@ -62,3 +62,10 @@ def test_tools_are_those_that_both_allow(settings: ConsumerSettings) -> None:
 def test_no_common_tool_says_which_there_are(settings: ConsumerSettings) -> None:
     with pytest.raises(RunFailedError, match="Read, Edit, Bash"):
         policy(settings, tools=["Write"])
+
+
+def test_the_projects_check_is_asked_for_where_it_has_one(settings: ConsumerSettings) -> None:
+    check = policy(settings, check_command="make test", check_timeout_seconds=90).check
+    assert check is not None
+    assert (check.command, check.timeout_seconds) == ("make test", 90)
+    assert policy(settings).check is None

@@ -42,7 +42,10 @@ class Gitea:
     ca_file: Path
 
     async def call(self, method: str, path: str, document: Any = None, *, accept: tuple[int, ...] = ()) -> Any:
-        """One call of its API as the administrator; fails on an error status that is not in `accept`."""
+        """One call of its API as the administrator: JSON, or the text of an answer that is none.
+
+        Fails on an error status that is not in `accept`.
+        """
         authority = ssl.create_default_context(cafile=self.ca_file)
         async with httpx.AsyncClient(verify=authority, trust_env=False, timeout=20) as client:
             response = await client.request(
@@ -53,7 +56,9 @@ class Gitea:
             )
         if response.status_code not in accept:
             response.raise_for_status()
-        return response.json() if response.content else None
+        if not response.content:
+            return None
+        return response.json() if "json" in response.headers["content-type"] else response.text
 
     async def make_user(self, *scopes: str) -> tuple[str, str]:
         """A user that no other test uses: name, and a token of these scopes."""

@@ -1,5 +1,6 @@
 """A claimed development, and how it may end."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -46,6 +47,8 @@ class Claim:
     accepted_at: datetime | None = None
     result_commit: str | None = None
     """What an earlier attempt was about to push, if one came so far."""
+    check: Mapping[str, Any] | None = None
+    """What the project's check said of that."""
     cancelled_by: str | None = None
     """Who asked for it to be stopped before it was claimed."""
 

@@ -15,6 +15,7 @@ import structlog
 
 from sdlc_agents import forges
 from sdlc_agents.agent.budget import check_budgets, name_spent_budget
+from sdlc_agents.agent.checked import kept_check
 from sdlc_agents.agent.choice import choose_repository
 from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome, RunFailedError, Spent
 from sdlc_agents.agent.inspection import Limits
@@ -38,7 +39,7 @@ from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.errors import ServiceError, UnavailableError
 from sdlc_agents.forges.model import Forge, ForgeUnavailableError, PullRequest, PullRequestText
 from sdlc_agents.projects.policies import ForgeKind
-from sdlc_agents.runner.protocol import Failed, Finished, JobRequest, Started
+from sdlc_agents.runner.protocol import Check, Failed, Finished, JobRequest, Started
 from sdlc_agents.spending.repository import SpendingRepository
 from sdlc_agents.trackers.jira import Jira
 
@@ -81,6 +82,8 @@ class Execution:
         self._turns = 0
         self._seconds = 0.0
         self._finished_at: datetime | None = None
+        self._checked: Check | None = None
+        self._check = claim.check
         self.publishing = False
 
     async def run(self) -> Outcome:
@@ -164,7 +167,7 @@ class Execution:
         )
         self.publishing = True
         log.info("result_accepted", commit=commit)
-        await self._note(result={"commit": commit, "base": checkout.base_branch})
+        await self._note(result={"commit": commit, "base": checkout.base_branch}, check=self._check)
         changes = await workspace.summary(checkout.start_commit)
         await workspace.push(claim.branch)
         log.info("branch_pushed", branch=claim.branch)
@@ -198,6 +201,7 @@ class Execution:
             timeout_seconds=policy.timeout_seconds,
             max_cost_usd=policy.max_cost_usd,
             tools=policy.tools,
+            check=policy.check,
         )
         longest = timedelta(seconds=policy.timeout_seconds + settings.runner_wait_seconds)
         await _patiently(
@@ -208,7 +212,7 @@ class Execution:
                 expires_at=now() + longest + _TOKEN_GRACE,
             )
         )
-        await self._note(prompt=prompt)
+        await self._note(prompt=prompt, check=None)
         redact = Redactor([job.job_token, job.egress_token or ""])
         structlog.contextvars.bind_contextvars(job_id=job.job_id)
         run = Run(claim.development_id, job.job_id, claim.fence)
@@ -222,6 +226,7 @@ class Execution:
                     finished = await self._follow(running, transcript, policy)
             except TimeoutError as error:
                 raise RunnerLostError("the agent runner did not keep the time limit") from error
+            self._check = kept_check(job.check, self._checked, finished, lambda text: redact(self._redact(text)))
             limit = settings.agent_max_result_mb * _MEGABYTE
             if not finished.changed or not await running.collect(workspace.incoming, limit=limit):
                 raise RunFailedError(
@@ -234,6 +239,8 @@ class Execution:
             transcript.add(event)
             if isinstance(event, Started):
                 await self._started()
+            elif isinstance(event, Check):
+                self._checked = event
             elif isinstance(event, Failed):
                 self._turns, self._seconds = event.turns, event.duration_seconds
                 await self._blame_budget(event, policy)
@@ -283,6 +290,7 @@ class Execution:
             ticket_url=self._ticket_url(project),
             summary=self._redact(summary),
             changes=changes,
+            check=self._check,
         )
         text = PullRequestText(
             branch=claim.branch,

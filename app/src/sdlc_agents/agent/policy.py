@@ -7,6 +7,7 @@ from typing import Any, Self, TypeVar
 from sdlc_agents.agent.development import RunFailedError
 from sdlc_agents.agent.settings import ConsumerSettings
 from sdlc_agents.projects.policies import AgentPolicy, PullRequestPolicy, TicketPolicy
+from sdlc_agents.runner.protocol import CheckRequest
 from sdlc_agents.spending.budgets import Limits
 
 _N = TypeVar("_N", int, float)
@@ -54,6 +55,13 @@ class RunPolicy:
             pull_requests=PullRequestPolicy.model_validate(project.get("pull_requests") or {}),
             ticket=TicketPolicy.model_validate(project.get("ticket") or {}),
         )
+
+    @property
+    def check(self) -> CheckRequest | None:
+        """The project's own check of a run's work; None where it has none."""
+        if self.agent.check_command is None:
+            return None
+        return CheckRequest(command=self.agent.check_command, timeout_seconds=self.agent.check_timeout_seconds)
 
 
 def _lower(wanted: _N | None, limit: _N) -> _N:

@@ -373,5 +373,6 @@ def _to_claim(document: Document) -> Claim:
         components=tuple(document.get("components") or ()),
         accepted_at=timings.get("retried_at") or timings.get("accepted_at"),
         result_commit=result.get("commit"),
+        check=document.get("check"),
         cancelled_by=_asker(document) if document.get("cancel_requested_at") is not None else None,
     )

@@ -92,6 +92,15 @@ _ATTEMPT: Example = {
     "ended_at": "2026-02-03T14:13:21Z",
     "cost_usd": 0.42,
 }
+_WORK_CHECK: Example = {
+    "command": "make test",
+    "result": "passed",
+    "exit_status": 0,
+    "seconds": 12.3,
+    "round": 2,
+    "repair_failed": None,
+    "output": "42 passed",
+}
 _DEVELOPMENT: Example = {
     "id": _DEVELOPMENT_ID,
     "status": "completed",
@@ -105,6 +114,7 @@ _DEVELOPMENT: Example = {
     "pr_mr_url": "https://git.example.com/shop/storefront/pulls/7",
     "prompt": "Work on the ticket SHOP-42 …",
     "development_details": "Prices are rounded where they are shown.",
+    "check": _WORK_CHECK,
     "outcome": "pull_request",
     "error_message": None,
     "attempts": 1,
@@ -155,6 +165,7 @@ EXAMPLES: dict[str, Example] = {
     "EventOutput": _EVENT,
     "EventDetailOutput": {**_EVENT, "raw_payload": {"webhookEvent": "jira:issue_updated", "issue": {"key": "SHOP-42"}}},
     "AttemptOutput": _ATTEMPT,
+    "WorkCheckOutput": _WORK_CHECK,
     "DevelopmentOutput": _DEVELOPMENT,
     "TranscriptEventOutput": {
         "id": "5c0ffee5c0ffee5c0ffee5c0ffee5c0f:7",

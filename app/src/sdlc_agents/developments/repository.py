@@ -15,7 +15,7 @@ from sdlc_agents.mongo import Database, Document, Session, translate_errors
 
 _FIELDS = {name: 1 for name in DevelopmentOutput.model_fields if name != "id"}
 _EVENT_FIELDS = {name: 1 for name in TranscriptEventOutput.model_fields if name != "id"}
-_TEXTS = ("text", "message", "content")
+_TEXTS = ("text", "message", "content", "output")
 _PAGE_CHARACTERS = 4 * 1024 * 1024
 CANCELLED = "cancelled"
 
@@ -48,7 +48,7 @@ class DevelopmentRepository:
 
         What its last attempt came to stands in `attempts_log`. The fence stays, so that it goes on growing.
         """
-        nothing = ("outcome", "error_message", "pr_mr_url", "development_details", "turns", "duration_seconds")
+        nothing = ("outcome", "error_message", "pr_mr_url", "development_details", "check", "turns", "duration_seconds")
         values: Document = {
             **dict.fromkeys((*nothing, "completed_at", "lease.owner", "lease.expires_at"), None),
             "status": "queued",

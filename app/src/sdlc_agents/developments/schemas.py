@@ -19,6 +19,23 @@ class AttemptOutput(BaseModel):
     cost_usd: float | None = None
 
 
+class WorkCheckOutput(BaseModel):
+    """What the project's check said of the work, last.
+
+    `round` is 2 where the agent had repaired its work by then; `repair_failed` says why a repair came to nothing, the
+    work being that of before it. `exit_status` is negative after a signal, null where the check was stopped. `output`
+    is the end of what it printed.
+    """
+
+    command: str
+    result: Literal["passed", "failed", "timed_out"]
+    exit_status: int | None = None
+    seconds: float
+    round: int
+    repair_failed: str | None = None
+    output: str
+
+
 class DevelopmentOutput(BaseModel):
     """A development.
 
@@ -38,6 +55,7 @@ class DevelopmentOutput(BaseModel):
     pr_mr_url: str | None = None
     prompt: str = ""
     development_details: str | None = None
+    check: WorkCheckOutput | None = None
     outcome: str | None = None
     error_message: str | None = None
     attempts: int = 0
@@ -55,14 +73,15 @@ class DevelopmentOutput(BaseModel):
 class TranscriptEventOutput(BaseModel):
     """One event of a run, as the agent's runner told it; which fields it has follows from its type.
 
-    `job_id` tells the attempts apart. `tool` comes as a call and as its result, with the same `tool_id`.
+    `job_id` tells the attempts apart. `tool` comes as a call and as its result, with the same `tool_id`. `check` is the
+    project's check of the agent's work, in round 2 after a repair; in `finished` it is what the last one came to.
     """
 
     id: str
     job_id: str
     seq: int
     at: datetime
-    type: Literal["started", "message", "tool", "usage", "finished", "failed"]
+    type: Literal["started", "message", "tool", "usage", "check", "finished", "failed"]
     text: str | None = None
     message: str | None = None
     reason: str | None = None
@@ -77,3 +96,12 @@ class TranscriptEventOutput(BaseModel):
     turns: int | None = None
     duration_seconds: float | None = None
     changed: bool | None = None
+    round: int | None = None
+    command: str | None = None
+    passed: bool | None = None
+    exit_status: int | None = None
+    timed_out: bool | None = None
+    seconds: float | None = None
+    output: str | None = None
+    check: Literal["passed", "failed", "timed_out"] | None = None
+    repair_failed: str | None = None

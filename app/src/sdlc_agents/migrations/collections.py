@@ -174,6 +174,7 @@ COLLECTIONS: tuple[Collection, ...] = (
                 "cancel_requested_at": OPTIONAL_DATE,
                 "retry_requested_at": OPTIONAL_DATE,
                 "attempts_log": {"bsonType": "array"},
+                "check": {"bsonType": ["object", "null"]},
             },
         ),
         [

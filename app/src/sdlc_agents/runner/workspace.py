@@ -65,6 +65,7 @@ class Workspace:
         self._directory = directory
         self._job = job
         self._git = Git(directory.repository, protocols=("file",), environment=identity(job))
+        self._committed = job.start_commit
 
     async def unpack(self) -> None:
         """Check the branch out, at the job's start. Raises `GitError`."""
@@ -80,29 +81,41 @@ class Workspace:
         await self._git.run("checkout", "--quiet", "--no-track", "-b", job.branch, job.start_commit, seconds=600)
         self._directory.incoming.unlink()
 
-    async def commit(self) -> bool:
-        """Commit what the agent left uncommitted on the branch; whether the branch has anything new.
-
-        The repository's configuration is written anew first, so that no filter or other program that the agent
-        (or the repository's own scripts) configured runs here.
-        """
+    async def commit(self, message: str) -> bool:
+        """Commit what the agent left uncommitted on the branch; whether the branch has anything new."""
         job = self._job
-        dot_git = self._directory.repository / ".git"
-        if dot_git.is_symlink() or not dot_git.is_dir():
-            raise GitError("the agent replaced the repository's .git directory")
-        shutil.rmtree(dot_git / "hooks", ignore_errors=True)
-        for name in ("config", "config.worktree", "info/attributes", "index.lock", "HEAD.lock"):
-            (dot_git / name).unlink(missing_ok=True)
-        (dot_git / "config").write_text(_CONFIG, encoding="ascii")
-        self._exclude()
-        # The branch as it is, whatever is checked out now: work on another branch or a detached HEAD is kept too.
-        await self._git.run("symbolic-ref", "HEAD", f"refs/heads/{job.branch}")
+        await self._take_back()
         await self._git.run("update-ref", _START, job.start_commit)
         await self._git.run("add", "--all", seconds=600)
         tree = await self._git.run("write-tree", seconds=600)
         if tree != await self._git.run("rev-parse", f"refs/heads/{job.branch}^{{tree}}"):
-            await self._git.run("commit", "--quiet", "--no-verify", f"--message={job.commit_message}", seconds=600)
+            await self._git.run("commit", "--quiet", "--no-verify", f"--message={message}", seconds=600)
+        self._committed = (await self._git.run("rev-parse", f"refs/heads/{job.branch}^{{commit}}")).strip()
         return bool(await self._git.run("rev-list", "--max-count=1", f"{_START}..refs/heads/{job.branch}"))
+
+    async def restore(self) -> None:
+        """Put the branch and the files back to what was committed; what the repository ignores is left as it is."""
+        await self._take_back()
+        await self._git.run("update-ref", f"refs/heads/{self._job.branch}", self._committed)
+        await self._git.run("reset", "--quiet", "--hard", seconds=600)
+        await self._git.run("clean", "--quiet", "-ffd", seconds=600)
+
+    async def _take_back(self) -> None:
+        """Write the repository's configuration anew, and check the branch out, as far as git's records go.
+
+        No filter or other program that the agent (or the repository's own scripts) configured runs from here on.
+        """
+        dot_git = self._directory.repository / ".git"
+        if dot_git.is_symlink() or not dot_git.is_dir():
+            raise GitError("the agent replaced the repository's .git directory")
+        shutil.rmtree(dot_git / "hooks", ignore_errors=True)
+        branch_lock = f"refs/heads/{self._job.branch}.lock"
+        for name in ("config", "config.worktree", "info/attributes", "index.lock", "HEAD.lock", branch_lock):
+            (dot_git / name).unlink(missing_ok=True)
+        (dot_git / "config").write_text(_CONFIG, encoding="ascii")
+        self._exclude()
+        # The branch as it is, whatever is checked out now: work on another branch or a detached HEAD is kept too.
+        await self._git.run("symbolic-ref", "HEAD", f"refs/heads/{self._job.branch}")
 
     def _exclude(self) -> None:
         info = self._directory.repository / ".git" / "info"
