@@ -46,6 +46,8 @@ class Claim:
     accepted_at: datetime | None = None
     result_commit: str | None = None
     """What an earlier attempt was about to push, if one came so far."""
+    previous_failure: str | None = None
+    """How the attempt before this one ended, if there was one: outcome and message."""
     cancelled_by: str | None = None
     """Who asked for it to be stopped before it was claimed."""
 

@@ -174,7 +174,8 @@ class Execution:
         workspace: Workspace,
     ) -> Finished:
         claim, tools, settings = self._claim, self._tools, self._tools.settings
-        prompt = self._redact(build_prompt(claim, project, repository, base_branch=checkout.base_branch))
+        survey = await workspace.survey(checkout.start_commit)
+        prompt = self._redact(build_prompt(claim, project, repository, base_branch=checkout.base_branch, survey=survey))
         job = JobRequest(
             job_id=uuid.uuid4().hex,
             prompt=prompt,

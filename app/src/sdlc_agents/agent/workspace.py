@@ -14,6 +14,7 @@ from sdlc_agents.agent.inspection import RESULT, Limits, inspect_bundle
 from sdlc_agents.agent.mirrors import Mirror, Mirrors
 from sdlc_agents.agent.partial import PartialRepository
 from sdlc_agents.agent.remote import Remote
+from sdlc_agents.agent.survey import survey
 
 _LIST_SECONDS = 30.0
 _HEADS = "refs/heads/"
@@ -122,6 +123,10 @@ class Workspace:
         self._git.directory.mkdir(parents=True, exist_ok=True)
         refs, _ = await self._list(branch, None)
         return refs.get(_HEADS + branch)
+
+    async def survey(self, start_commit: str) -> str:
+        """What the prompt says about the repository."""
+        return await survey(self._git, start_commit)
 
     async def summary(self, start_commit: str) -> str:
         """`3 files changed, 10 insertions(+)`."""
