@@ -13,6 +13,9 @@ from typing import Any
 
 import httpx
 
+from sdlc_agents.agent.git import Credentials, Git
+from sdlc_agents.agent.remote import Transport
+
 MOLECULE = Path(__file__).resolve().parents[3] / "molecule"
 API_KEY = "sk-lab-" + "k" * 40
 JIRA_TOKEN = "jira-" + "t" * 40
@@ -111,6 +114,13 @@ class GiteaRepository:
         if new_branch is not None:
             document["new_branch"] = new_branch
         await self.call("POST", "/contents", document)
+
+    async def push(self, directory: Path, *references: str) -> None:
+        """Push from a repository on disk, by force, as the administrator."""
+        transport = Transport(None, self.gitea.ca_file)
+        git = Git(directory, transport.protocols, transport.options())
+        credentials = Credentials(self.gitea.url, "lab-admin", self.gitea.admin_token)
+        await git.run("push", "--quiet", "--force", f"{self.url}.git", *references, credentials=credentials)
 
     async def head(self, branch: str) -> str | None:
         """The branch's commit; None without such a branch."""

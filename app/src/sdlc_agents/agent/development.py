@@ -49,6 +49,8 @@ class Claim:
     """What an earlier attempt was about to push, if one came so far."""
     check: Mapping[str, Any] | None = None
     """What the project's check said of that."""
+    previous_failure: str | None = None
+    """How the attempt before this one ended, if there was one: outcome and message."""
     cancelled_by: str | None = None
     """Who asked for it to be stopped before it was claimed."""
 

@@ -20,9 +20,11 @@ from sdlc_agents.agent.choice import choose_repository
 from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome, RunFailedError, Spent
 from sdlc_agents.agent.inspection import Limits
 from sdlc_agents.agent.metrics import AgentMetrics
+from sdlc_agents.agent.mirrors import Mirrors
 from sdlc_agents.agent.policy import RunPolicy
 from sdlc_agents.agent.prompt import build_prompt
 from sdlc_agents.agent.redaction import Redactor, known_secrets
+from sdlc_agents.agent.remote import Remote, Transport
 from sdlc_agents.agent.report import Figures, pull_request_body
 from sdlc_agents.agent.repository import (
     DevelopmentRepository,
@@ -33,7 +35,7 @@ from sdlc_agents.agent.repository import (
 from sdlc_agents.agent.runners import RunnerLostError, Runners, RunningJob
 from sdlc_agents.agent.settings import ConsumerSettings
 from sdlc_agents.agent.transcript import Run, Transcript, keep_transcript
-from sdlc_agents.agent.workspace import Checkout, Transport, Workspace
+from sdlc_agents.agent.workspace import Checkout, Workspace
 from sdlc_agents.clock import now
 from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.errors import ServiceError, UnavailableError
@@ -67,6 +69,7 @@ class Tools:
     outside: httpx.AsyncClient
     metrics: AgentMetrics
     jira: Jira | None = None
+    mirrors: Mirrors | None = None
 
 
 class Execution:
@@ -111,9 +114,10 @@ class Execution:
             settings = tools.settings
             workspace = Workspace(
                 settings.workspace / f"{claim.development_id}-{claim.fence}",
-                forge.clone_url,
-                forge.credentials,
-                Transport(settings.egress_proxy_url, settings.extra_ca_file),
+                Remote(
+                    forge.clone_url, forge.credentials, Transport(settings.egress_proxy_url, settings.extra_ca_file)
+                ),
+                tools.mirrors,
             )
             await self._note(repository_url=repository["url"], branch_name=claim.branch, error_message=None)
             if tools.jira is not None:
@@ -182,7 +186,8 @@ class Execution:
         workspace: Workspace,
     ) -> Finished:
         claim, tools, settings = self._claim, self._tools, self._tools.settings
-        prompt = self._redact(build_prompt(claim, project, repository, base_branch=checkout.base_branch))
+        survey = await workspace.survey(checkout.start_commit)
+        prompt = self._redact(build_prompt(claim, project, repository, base_branch=checkout.base_branch, survey=survey))
         job = JobRequest(
             job_id=uuid.uuid4().hex,
             prompt=prompt,

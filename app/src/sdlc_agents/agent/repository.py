@@ -357,6 +357,11 @@ def _asker(document: Document) -> str:
     return str(document.get("cancel_requested_by") or "an operator")
 
 
+def _previous_failure(attempts: Sequence[Document]) -> str | None:
+    last = attempts[-1] if attempts else None
+    return f"{last['outcome']}: {last['error_message']}" if last and last.get("error_message") else None
+
+
 def _to_claim(document: Document) -> Claim:
     result = document.get("result") or {}
     timings = document.get("timings") or {}
@@ -374,5 +379,6 @@ def _to_claim(document: Document) -> Claim:
         accepted_at=timings.get("retried_at") or timings.get("accepted_at"),
         result_commit=result.get("commit"),
         check=document.get("check"),
+        previous_failure=_previous_failure(document.get("attempts_log") or ()),
         cancelled_by=_asker(document) if document.get("cancel_requested_at") is not None else None,
     )

@@ -15,6 +15,7 @@ from sdlc_agents.agent.execution import Tools
 from sdlc_agents.agent.git import ASKPASS
 from sdlc_agents.agent.intake import Intake
 from sdlc_agents.agent.metrics import AgentMetrics
+from sdlc_agents.agent.mirrors import MirrorMetrics, Mirrors
 from sdlc_agents.agent.notices import Notices
 from sdlc_agents.agent.repository import (
     DevelopmentRepository,
@@ -73,6 +74,9 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
     jira = None
     if settings.jira_api_url is not None and settings.jira_api_token is not None:
         jira = Jira(settings.jira_api_url, settings.jira_api_token, settings.jira_api_user, outside)
+    mirrors = None
+    if settings.mirror_dir is not None:
+        mirrors = Mirrors(settings.mirror_dir, settings.mirror_max_mb * 1024**2, MirrorMetrics(registry))
     tools = Tools(
         settings=settings,
         developments=developments,
@@ -85,6 +89,7 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
         outside=outside,
         metrics=metrics,
         jira=jira,
+        mirrors=mirrors,
     )
     intake = Intake(
         settings, developments, metrics, stop, name=settings.consumer_name, sweep_seconds=settings.sweep_seconds

@@ -16,10 +16,12 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 class ConsumerSettings(MongoSettings, AmqpSettings, EncryptionSettings):
     """`llm_gateway_url` is the gateway's address as runners see it; `extra_ca_file` the authorities trusted outside.
 
-    `jira_api_user` is set for Jira Cloud alone. A claim is another consumer's to take when it was not renewed for
-    `lease_seconds`; a queued development whose message does not come is taken after `queued_grace_seconds`.
-    `agent_daily_budget_usd` and `agent_monthly_budget_usd` are what the runs of one project may cost in a UTC day and
-    month, `llm_gateway_monthly_budget_usd` what those of all projects may in a month, as the gateway has it.
+    Without `mirror_dir` nothing of a repository is kept from one run to the next; the consumers of a host may share it.
+    `lfs_max_mb` bounds what a run gets of Git LFS, for projects that want it. `jira_api_user` is set for Jira Cloud
+    alone. A claim is another consumer's to take when it was not renewed for `lease_seconds`; a queued development whose
+    message does not come is taken after `queued_grace_seconds`. `agent_daily_budget_usd` and `agent_monthly_budget_usd`
+    are what the runs of one project may cost in a UTC day and month, `llm_gateway_monthly_budget_usd` what those of all
+    projects may in a month, as the gateway has it.
     """
 
     consumer_name: str = Field(default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
@@ -28,6 +30,9 @@ class ConsumerSettings(MongoSettings, AmqpSettings, EncryptionSettings):
     egress_proxy_url: str | None = None
     extra_ca_file: Path | None = None
     workspace_dir: Path = Path("/workspace")
+    mirror_dir: Path | None = None
+    mirror_max_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 5000
+    lfs_max_mb: Annotated[int, Field(ge=1, le=100_000)] = 500
 
     jira_api_url: Url | None = None
     jira_api_user: str | None = None
