@@ -1,7 +1,7 @@
-"""Telling others how a development ended: queue `develop_error`, and the ticket.
+"""Telling others how a development ended: queue `develop_error`, the ticket, and a follow-up's pull request.
 
-Both are kept as pending in the development's document until done, so a crash or an outage only delays them. The
-ticket's comment carries a marker by which it is found again, so that it is made once.
+All are kept as pending in the development's document until done, so a crash or an outage only delays them. A
+comment carries a marker by which it is found again, so that it is made once.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,6 +19,7 @@ from sdlc_agents.agent.repository import DevelopmentRepository
 from sdlc_agents.clock import now
 from sdlc_agents.errors import ServiceError, UnavailableError
 from sdlc_agents.mongo import Document
+from sdlc_agents.reviews.answers import AnswerRefusedError, Answers
 from sdlc_agents.trackers.jira import CommentRefusedError, Jira
 
 _CONFIRM_SECONDS = 10.0
@@ -54,10 +55,17 @@ class ErrorQueue:
 class Notices:
     """Does what is pending."""
 
-    def __init__(self, developments: DevelopmentRepository, errors: ErrorQueue, jira: Jira | None) -> None:
+    def __init__(
+        self,
+        developments: DevelopmentRepository,
+        errors: ErrorQueue,
+        jira: Jira | None,
+        answers: Answers | None = None,
+    ) -> None:
         self._developments = developments
         self._errors = errors
         self._jira = jira
+        self._answers = answers
 
     async def send(self) -> None:
         """Tell whoever is still to be told; what fails stays pending. Raises `UnavailableError` without a database."""
@@ -65,9 +73,11 @@ class Notices:
             try:
                 if notice == "error_queue":
                     await self._to_error_queue(document)
+                elif notice == "pull_request":
+                    await self._to_pull_request(document)
                 elif self._jira is not None:
                     await self._to_ticket(self._jira, document)
-            except CommentRefusedError as error:
+            except (CommentRefusedError, AnswerRefusedError) as error:
                 log.warning("notice_refused", notice=notice, development_id=document["_id"], error=error.message)
                 await self._developments.noticed(document["_id"], notice, "refused")
             except ServiceError as error:
@@ -83,3 +93,7 @@ class Notices:
     async def _to_ticket(self, jira: Jira, document: Document) -> None:
         marker = f"sdlc-agents {document['_id']} {document['lease']['fence']}"
         await jira.comment_once(document["jira_issue_key"], ticket_comment(document, marker), marker=marker)
+
+    async def _to_pull_request(self, document: Document) -> None:
+        if self._answers is not None:
+            await self._answers.send(document)

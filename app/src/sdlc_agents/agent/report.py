@@ -24,7 +24,7 @@ def pull_request_body(claim: Claim, figures: Figures, *, ticket_url: str | None,
     """Markdown. The agent's own words are quoted as such; they notify nobody."""
     issue_key = claim.jira_issue_key
     ticket = f"[{issue_key}]({ticket_url})" if ticket_url else issue_key
-    said = _harmless(summary.strip())[:_SUMMARY_CHARACTERS] or "(the agent left no summary)"
+    said = harmless(summary.strip())[:_SUMMARY_CHARACTERS] or "(the agent left no summary)"
     return f"""\
 Ticket: {ticket}
 
@@ -46,7 +46,7 @@ def ticket_comment(document: Mapping[str, Any], marker: str) -> str:
     if document["status"] == "completed":
         first = f"The SDLC AI Agents opened a pull request: {document['pr_mr_url']}"
     elif document["status"] == "cancelled":
-        first = f"The SDLC AI Agents stopped working on this ticket: {_harmless(document['error_message'])}"
+        first = f"The SDLC AI Agents stopped working on this ticket: {harmless(document['error_message'])}"
     else:
         first = f"The SDLC AI Agents could not finish this ticket: {document.get('error_message') or 'no reason known'}"
     return f"{first}\n\n{figures}\n{marker}"
@@ -66,6 +66,6 @@ def cost(usd: float) -> str:
     return f"{usd:.4f} USD" if usd < 1 else f"{usd:.2f} USD"
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Without effects beyond the text: no mention notifies anyone."""
     return text.replace("@", f"@{_ZERO_WIDTH}")

@@ -15,7 +15,7 @@ from typing import Any
 from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome, Spent
+from sdlc_agents.agent.development import Claim, FollowUp, LeaseLostError, Outcome, ReviewComment, Spent
 from sdlc_agents.clock import now
 from sdlc_agents.mongo import Database, Document, translate_errors
 from sdlc_agents.runner.protocol import Usage
@@ -24,7 +24,7 @@ _RETRIED: Document = {"status": "queued", "retry_requested_at": {"$exists": True
 _ATTEMPTS: Document = {"$ifNull": ["$attempts_log", []]}
 _ATTEMPTS_KEPT = 100
 _EXPIRED: Document = {"$expr": {"$lt": ["$lease.expires_at", "$$NOW"]}}
-_NOTICES = ("error_queue", "ticket")
+_NOTICES = ("error_queue", "ticket", "pull_request")
 _NOTICE_DAYS = 1
 _NOTICE_SECONDS = 15
 _DUPLICATE_KEY = 11000
@@ -92,7 +92,7 @@ class DevelopmentRepository:
         await self._write(claim, {**values, "lease.expires_at": {"$add": ["$$NOW", self._lease]}})
 
     async def finish(self, claim: Claim, outcome: Outcome, notices: Sequence[str]) -> None:
-        """End the development. `notices` are what is to be told to others, `error_queue` and `ticket`."""
+        """End the development. `notices` are who is to be told: `error_queue`, `ticket`, `pull_request`."""
         values = {
             "status": outcome.status,
             "outcome": outcome.kind,
@@ -293,4 +293,13 @@ def _to_claim(document: Document) -> Claim:
         accepted_at=timings.get("retried_at") or timings.get("accepted_at"),
         result_commit=result.get("commit"),
         cancelled_by=_asker(document) if document.get("cancel_requested_at") is not None else None,
+        repository_url=document.get("repository_url"),
+        follow_up=_to_follow_up(document.get("follow_up")),
     )
+
+
+def _to_follow_up(document: Document | None) -> FollowUp | None:
+    if document is None:
+        return None
+    comments = tuple(ReviewComment(**comment) for comment in document["comments"])
+    return FollowUp(**{**document, "comments": comments})
