@@ -44,8 +44,10 @@ class Gitea:
     bot_token: str
     ca_file: Path
 
-    async def call(self, method: str, path: str, document: Any = None, *, accept: tuple[int, ...] = ()) -> Any:
-        """One call of its API as the administrator: JSON, or the text of an answer that is none.
+    async def call(
+        self, method: str, path: str, document: Any = None, *, accept: tuple[int, ...] = (), token: str = ""
+    ) -> Any:
+        """One call of its API as the administrator or a token's owner: JSON, or the text of an answer that is none.
 
         Fails on an error status that is not in `accept`.
         """
@@ -55,7 +57,7 @@ class Gitea:
                 method,
                 f"{self.url}/api/v1{path}",
                 json=document,
-                headers={"Authorization": f"token {self.admin_token}"},
+                headers={"Authorization": f"token {token or self.admin_token}"},
             )
         if response.status_code not in accept:
             response.raise_for_status()
@@ -98,9 +100,17 @@ class GiteaRepository:
         """As a project names it."""
         return f"{self.gitea.url}/demo/{self.name}"
 
-    async def call(self, method: str, path: str, document: Any = None, *, accept: tuple[int, ...] = ()) -> Any:
+    async def call(
+        self, method: str, path: str, document: Any = None, *, accept: tuple[int, ...] = (), token: str = ""
+    ) -> Any:
         """One call about this repository."""
-        return await self.gitea.call(method, f"/repos/demo/{self.name}{path}", document, accept=accept)
+        return await self.gitea.call(method, f"/repos/demo/{self.name}{path}", document, accept=accept, token=token)
+
+    async def person(self) -> "Person":
+        """Somebody who may write to it."""
+        name, token = await self.gitea.make_user("write:repository", "write:issue")
+        await self.call("PUT", f"/collaborators/{name}", {"permission": "write"})
+        return Person(self, name, token)
 
     async def commit(
         self, files: Mapping[str, str], *, branch: str = "main", new_branch: str | None = None, message: str = "change"
@@ -136,3 +146,24 @@ class GiteaRepository:
         """A file's text."""
         found = await self.call("GET", f"/contents/{path}?ref={branch}")
         return base64.b64decode(found["content"]).decode()
+
+
+@dataclass(frozen=True)
+class Person:
+    """A colleague of the bot's, who looks at its pull requests."""
+
+    repository: GiteaRepository
+    name: str
+    token: str
+
+    async def comment(self, number: int, body: str) -> None:
+        """Write a plain comment."""
+        await self.repository.call("POST", f"/issues/{number}/comments", {"body": body}, token=self.token)
+
+    async def review(self, number: int, event: str, body: str, **lines: tuple[str, int]) -> None:
+        """Submit a review (or begin one, `event="PENDING"`); `lines` are comments: text=(path, line)."""
+        comments = [
+            {"path": path, "new_position": line, "body": text.replace("_", " ")} for text, (path, line) in lines.items()
+        ]
+        document = {"event": event, "body": body, "comments": comments}
+        await self.repository.call("POST", f"/pulls/{number}/reviews", document, token=self.token)

@@ -16,8 +16,9 @@ import structlog
 from sdlc_agents import forges
 from sdlc_agents.agent.budget import check_budgets, name_spent_budget
 from sdlc_agents.agent.checked import kept_check
-from sdlc_agents.agent.choice import choose_repository
+from sdlc_agents.agent.choice import choose_repository, find_repository
 from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome, RunFailedError, Spent
+from sdlc_agents.agent.follow_up import require_open, with_review
 from sdlc_agents.agent.inspection import Limits
 from sdlc_agents.agent.metrics import AgentMetrics
 from sdlc_agents.agent.mirrors import Mirrors
@@ -144,6 +145,8 @@ class Execution:
                 outcome="unknown_project",
             )
         await self._note(ticket=project.get("ticket") or {})
+        if claim.follow_up is not None:
+            return project, find_repository(project["repositories"], claim.repository_url)
         return project, choose_repository(project["repositories"], claim.components)
 
     async def _work(
@@ -155,6 +158,8 @@ class Execution:
         workspace: Workspace,
     ) -> Outcome:
         claim = self._claim
+        if claim.follow_up is not None:
+            await require_open(forge, claim.follow_up)
         checkout = await workspace.fetch(claim.branch, repository.get("base_branch"))
         if claim.result_commit is not None and checkout.branch_commit == claim.result_commit:
             # An earlier attempt pushed and was lost before it could say so.
@@ -187,7 +192,8 @@ class Execution:
     ) -> Finished:
         claim, tools, settings = self._claim, self._tools, self._tools.settings
         survey = await workspace.survey(checkout.start_commit)
-        prompt = self._redact(build_prompt(claim, project, repository, base_branch=checkout.base_branch, survey=survey))
+        prompt = build_prompt(claim, project, repository, base_branch=checkout.base_branch, survey=survey)
+        prompt = self._redact(prompt if claim.follow_up is None else with_review(prompt, claim.follow_up))
         job = JobRequest(
             job_id=uuid.uuid4().hex,
             prompt=prompt,

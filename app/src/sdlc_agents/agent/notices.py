@@ -1,7 +1,9 @@
-"""Telling others of a development: the ticket that it began and how it ended, queue `develop_error` that it failed.
+"""Telling others of a development.
 
-Each is kept as pending in the development's document until done, so a crash or an outage only delays it. One consumer
-at a time tells of a development, so a start is told before its end; one that is not told by then is dropped.
+The ticket hears that it began and how it ended, queue `develop_error` that it failed, and a follow-up's pull request
+how it ended. Each is kept as pending in the development's document until done, so a crash or an outage only delays it.
+One consumer at a time tells of a development, so a start is told before its end; one that is not told by then is
+dropped. A comment carries a marker by which it is found again, so that it is made once.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from sdlc_agents.agent.tickets import tell_end, tell_start
 from sdlc_agents.clock import now
 from sdlc_agents.errors import ServiceError, UnavailableError
 from sdlc_agents.mongo import Document
+from sdlc_agents.reviews.answers import AnswerRefusedError, Answers
 from sdlc_agents.trackers.jira import CommentRefusedError, Jira, TrackerError
 
 _CONFIRM_SECONDS = 10.0
@@ -58,10 +61,17 @@ class ErrorQueue:
 class Notices:
     """Does what is pending."""
 
-    def __init__(self, developments: DevelopmentRepository, errors: ErrorQueue, jira: Jira | None) -> None:
+    def __init__(
+        self,
+        developments: DevelopmentRepository,
+        errors: ErrorQueue,
+        jira: Jira | None,
+        answers: Answers | None = None,
+    ) -> None:
         self._developments = developments
         self._errors = errors
         self._jira = jira
+        self._answers = answers
 
     async def run(self) -> None:
         """Look for what is pending again and again, also while a run is under way."""
@@ -86,7 +96,7 @@ class Notices:
                 async with asyncio.timeout(_TELLING_SECONDS):
                     await self._tell_of(notice, document)
                 results[notice] = "done"
-            except CommentRefusedError as error:
+            except (CommentRefusedError, AnswerRefusedError) as error:
                 log.warning("notice_refused", notice=notice, development_id=document["_id"], error=error.message)
                 results[notice] = "refused"
             except (ServiceError, TimeoutError) as error:
@@ -99,5 +109,8 @@ class Notices:
         if notice == "error_queue":
             original = {name: document.get(name) for name in _MESSAGE_FIELDS} | {"development_id": document["_id"]}
             await self._errors.publish(original, document.get("error_message") or "")
+        elif notice == "pull_request":
+            if self._answers is not None:
+                await self._answers.send(document)
         elif self._jira is not None:
             await (tell_start if notice == "started" else tell_end)(self._jira, document)

@@ -34,7 +34,7 @@ def pull_request_body(
     """Markdown. The agent's own words are quoted as such; they notify nobody. `check` is that of the development."""
     issue_key = claim.jira_issue_key
     ticket = f"[{issue_key}]({ticket_url})" if ticket_url else issue_key
-    said = _harmless(summary.strip())[:_SUMMARY_CHARACTERS] or "(the agent left no summary)"
+    said = harmless(summary.strip())[:_SUMMARY_CHARACTERS] or "(the agent left no summary)"
     checks = f"{check_markdown(check)}\n\n" if check else ""
     return f"""\
 Ticket: {ticket}
@@ -55,7 +55,7 @@ def start_comment(document: Mapping[str, Any], marker: str, remark: str | None =
     lines = [
         f"The SDLC AI Agents began to work on this ticket{attempt}, in {where}.",
         f"To stop it, cancel the run in the backoffice, or POST /api/developments/{document['_id']}/cancel.",
-        *([_harmless(remark)] if remark else []),
+        *([harmless(remark)] if remark else []),
     ]
     return "\n\n".join(lines) + f"\n\n{marker}"
 
@@ -76,19 +76,19 @@ def ticket_comment(document: Mapping[str, Any], marker: str, remark: str | None 
         if check := document.get("check"):
             lines.append(f"Checks: {check_sentence(check)}")
     elif document["status"] == "cancelled":
-        reason = _harmless(document["error_message"])
+        reason = harmless(document["error_message"])
         lines = [f"The SDLC AI Agents stopped working on this ticket: {reason}", f"To have it done after all, {again}."]
     else:
-        reason = _harmless(document.get("error_message") or "no reason known")
+        reason = harmless(document.get("error_message") or "no reason known")
         lines = [
             f"The SDLC AI Agents could not finish this ticket: {reason}",
             f"When the reason is mended, {again}.",
         ]
     if remark:
-        lines.append(_harmless(remark))
+        lines.append(harmless(remark))
     return "\n\n".join([*lines, " | ".join(figures)]) + f"\n{marker}"
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Without effects beyond the text: no mention notifies anyone."""
     return text.replace("@", f"@{_ZERO_WIDTH}")

@@ -15,7 +15,7 @@ from typing import Any
 from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome, Spent
+from sdlc_agents.agent.development import Claim, FollowUp, LeaseLostError, Outcome, ReviewComment, Spent
 from sdlc_agents.agent.policy import RunPolicy
 from sdlc_agents.clock import now
 from sdlc_agents.errors import UnavailableError
@@ -122,7 +122,7 @@ class DevelopmentRepository:
         await self._write(claim, {**values, "lease.expires_at": {"$add": ["$$NOW", self._lease]}})
 
     async def finish(self, claim: Claim, outcome: Outcome, notices: Sequence[str]) -> None:
-        """End the development. `notices` are what is to be told to others, `error_queue` and `ticket`."""
+        """End the development. `notices` are who is to be told: `error_queue`, `ticket`, `pull_request`."""
         values = {
             "status": outcome.status,
             "outcome": outcome.kind,
@@ -335,6 +335,7 @@ def untold() -> Document:
         "$or": [
             {"notices.error_queue": "pending", **ended},
             {"notices.ticket": "pending", **ended},
+            {"notices.pull_request": "pending", **ended},
             {"notices.started": "pending", "status": "running", "$expr": at_rest},
         ]
     }
@@ -381,4 +382,13 @@ def _to_claim(document: Document) -> Claim:
         check=document.get("check"),
         previous_failure=_previous_failure(document.get("attempts_log") or ()),
         cancelled_by=_asker(document) if document.get("cancel_requested_at") is not None else None,
+        repository_url=document.get("repository_url"),
+        follow_up=_to_follow_up(document.get("follow_up")),
     )
+
+
+def _to_follow_up(document: Document | None) -> FollowUp | None:
+    if document is None:
+        return None
+    comments = tuple(ReviewComment(**comment) for comment in document["comments"])
+    return FollowUp(**{**document, "comments": comments})

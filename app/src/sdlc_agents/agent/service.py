@@ -31,6 +31,10 @@ from sdlc_agents.errors import UnavailableError
 from sdlc_agents.health import health_server
 from sdlc_agents.logs import configure_logging
 from sdlc_agents.metrics import new_registry
+from sdlc_agents.reviews.access import ForgeAccess
+from sdlc_agents.reviews.answers import Answers
+from sdlc_agents.reviews.poller import Pace, ReviewPoller
+from sdlc_agents.reviews.repository import WatchRepository
 from sdlc_agents.serving import run_until_stopped
 from sdlc_agents.settings import load_settings, public_values
 from sdlc_agents.spending.repository import SpendingRepository
@@ -94,12 +98,17 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
     intake = Intake(
         settings, developments, metrics, stop, name=settings.consumer_name, sweep_seconds=settings.sweep_seconds
     )
-    notices = Notices(developments, intake.errors, jira)
+    access = ForgeAccess(cipher, outside)
+    notices = Notices(developments, intake.errors, jira, Answers(tools.projects, access))
     checks = {"mongodb": lambda: mongo.ping(db), "rabbitmq": intake.check, "agent_runner": runners.check}
-    beside = {
+    beside = [
         asyncio.create_task(ProjectChecks(db, cipher, outside).run(), name="project checks"),
         asyncio.create_task(notices.run(), name="notices"),
-    }
+    ]
+    if settings.review_poll_seconds:
+        pace = Pace(settings.review_poll_seconds, settings.review_days)
+        poller = ReviewPoller(WatchRepository(db, settings.consumer_name), access, pace)
+        beside.append(asyncio.create_task(poller.run(), name="reviews"))
     try:
         async with health_server(settings, checks, registry):
             log.info("consumer_ready", **public_values(settings))

@@ -21,7 +21,8 @@ class ConsumerSettings(MongoSettings, AmqpSettings, EncryptionSettings):
     alone. A claim is another consumer's to take when it was not renewed for `lease_seconds`; a queued development whose
     message does not come is taken after `queued_grace_seconds`. `agent_daily_budget_usd` and `agent_monthly_budget_usd`
     are what the runs of one project may cost in a UTC day and month, `llm_gateway_monthly_budget_usd` what those of all
-    projects may in a month, as the gateway has it.
+    projects may in a month, as the gateway has it. Pull requests are asked for reviews each `review_poll_seconds`
+    (0: never), for `review_days` after their last run.
     """
 
     consumer_name: str = Field(default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
@@ -51,6 +52,9 @@ class ConsumerSettings(MongoSettings, AmqpSettings, EncryptionSettings):
     agent_author_name: Annotated[str, Field(min_length=1, max_length=200)] = "SDLC AI Agents"
     agent_author_email: Annotated[str, Field(pattern=r"^[^@\s<>]+@[^@\s<>]+$")] = "sdlc-agents@localhost"
     runner_wait_seconds: Seconds = 600
+
+    review_poll_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60
+    review_days: Annotated[int, Field(ge=1, le=365)] = 30
 
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 30
     queued_grace_seconds: Seconds = 60

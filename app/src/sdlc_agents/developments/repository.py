@@ -18,6 +18,7 @@ _EVENT_FIELDS = {name: 1 for name in TranscriptEventOutput.model_fields if name 
 _TEXTS = ("text", "message", "content", "output")
 _PAGE_CHARACTERS = 4 * 1024 * 1024
 CANCELLED = "cancelled"
+_TOLD = {"ticket": "pending"}
 
 
 class DevelopmentRepository:
@@ -77,7 +78,9 @@ class DevelopmentRepository:
             "lease.fence": {"$add": [{"$ifNull": ["$lease.fence", 0]}, 1]},
             "lease.owner": None,
             "lease.expires_at": None,
-            "notices": {"$literal": {"ticket": "pending"}},
+            "notices": {
+                "$cond": [{"$eq": ["$kind", "follow_up"]}, {**_TOLD, "pull_request": "pending"}, _TOLD],
+            },
         }
         return await self._change(
             development_id, {"status": "queued"}, [values, {"$unset": "retry_requested_at"}], session

@@ -36,14 +36,35 @@ class WorkCheckOutput(BaseModel):
     output: str
 
 
+class ReviewCommentOutput(BaseModel):
+    """What a reviewer said on a pull request; `path` and `line` where it was on a line of code."""
+
+    author: str
+    body: str
+    path: str | None = None
+    line: int | None = None
+    requests_changes: bool = False
+
+
+class FollowUpOutput(BaseModel):
+    """What a run after a review is about: `of` is the development that led to the pull request before it."""
+
+    pull_request_number: int
+    pull_request_url: str
+    of: str
+    requested_by: str
+    comments: list[ReviewCommentOutput]
+
+
 class DevelopmentOutput(BaseModel):
-    """A development.
+    """A development: of a ticket, or (`follow_up`) of what reviewers asked for on its pull request.
 
     `outcome` is the kind of its end, `attempts` how often it was begun, `attempts_log` how each attempt ended (the last
     100), `timings` when each step was reached, `cost_usd` and `usage` (tokens by kind) what all attempts took.
     """
 
     id: str
+    kind: Literal["ticket", "follow_up"] = "ticket"
     status: Status
     jira_issue_id: str
     jira_issue_key: str
@@ -52,6 +73,7 @@ class DevelopmentOutput(BaseModel):
     description: str = ""
     repository_url: str | None = None
     branch_name: str | None = None
+    follow_up: FollowUpOutput | None = None
     pr_mr_url: str | None = None
     prompt: str = ""
     development_details: str | None = None

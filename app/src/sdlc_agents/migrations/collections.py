@@ -68,6 +68,15 @@ def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = No
     return {"bsonType": "object", "required": list(required), "properties": {**required, **(optional or {})}}
 
 
+FOLLOW_UP: Schema = _object(
+    {
+        "pull_request_number": {"bsonType": "int"},
+        "pull_request_url": STRING,
+        "of": STRING,
+        "requested_by": STRING,
+        "comments": {"bsonType": "array", "items": _object({"author": STRING, "body": STRING})},
+    }
+)
 _REPOSITORY = _object(
     {
         "repository_id": STRING,
@@ -175,9 +184,18 @@ COLLECTIONS: tuple[Collection, ...] = (
                 "retry_requested_at": OPTIONAL_DATE,
                 "attempts_log": {"bsonType": "array"},
                 "check": {"bsonType": ["object", "null"]},
+                # Absent in those of older releases: a ticket's.
+                "kind": {"enum": ["ticket", "follow_up"]},
+                "follow_up": FOLLOW_UP,
             },
         ),
         [
+            # Whose pull requests are asked for reviews.
+            IndexModel(
+                [("completed_at", DESCENDING)],
+                name="with_pull_request",
+                partialFilterExpression={"pr_mr_url": {"$type": "string"}},
+            ),
             IndexModel([("jira_project_key", ASCENDING), ("_id", DESCENDING)], name="by_project"),
             IndexModel([("status", ASCENDING), ("_id", DESCENDING)], name="by_status"),
             IndexModel([("jira_issue_key", ASCENDING), ("_id", DESCENDING)], name="by_ticket"),
@@ -201,8 +219,31 @@ COLLECTIONS: tuple[Collection, ...] = (
                     name=f"untold_{notice}",
                     partialFilterExpression={f"notices.{notice}": "pending"},
                 )
-                for notice in ("started", "ticket", "error_queue")
+                for notice in ("started", "ticket", "error_queue", "pull_request")
             ),
+        ],
+    ),
+    # What consumers know of the pull requests that they ask for reviews, by their addresses.
+    Collection(
+        "pull_request_watches",
+        _object(
+            {
+                "_id": STRING,
+                "development_id": STRING,
+                "jira_project_key": KEY,
+                "repository_url": STRING,
+                "forge": STRING,
+                "state": {"enum": ["open", "closed"]},
+                "since": DATE,
+                "handled": {"bsonType": "array", "items": _object({"id": STRING, "at": DATE})},
+                "next_at": DATE,
+                "touched_at": DATE,
+            }
+        ),
+        [
+            IndexModel([("forge", ASCENDING)], name="by_forge"),
+            # Far longer than reviews are asked for.
+            IndexModel([("touched_at", ASCENDING)], name="expiry", expireAfterSeconds=500 * DAY_SECONDS),
         ],
     ),
     Collection(

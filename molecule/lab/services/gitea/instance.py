@@ -18,7 +18,7 @@ from lab.services.gitea.build import Gitea
 
 ADMIN = "lab-admin"
 BOT = "sdlc-bot"
-BOT_SCOPES = "write:repository,read:user"
+BOT_SCOPES = "write:repository,read:issue,read:user"
 """To push a branch and to open a pull request, and to ask whose token it is; nothing else."""
 
 _CONFIGURATION = """\
