@@ -1,4 +1,4 @@
-"""The fixtures of hostile runs: those of any agent run, with runners that are as shut in as they can be without Docker."""
+"""The fixtures of hostile runs: those of any agent run, with runners shut in as far as that goes without Docker."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

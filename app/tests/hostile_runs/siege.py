@@ -136,7 +136,7 @@ class Siege:
 
     async def _comment(self, development_id: str, jira: Any, key: str) -> bytes:
         async def told() -> bool:
-            return (await self.world.developments.get(development_id))["notices"].get("ticket") == "done"
+            return bool((await self.world.developments.get(development_id))["notices"].get("ticket") == "done")
 
         await until(told)
         return bytes((await jira.get(f"/issue/{key}/comment")).content)
