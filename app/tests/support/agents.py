@@ -5,7 +5,7 @@ import hashlib
 import secrets
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -106,10 +106,16 @@ async def gateway(
 
 
 class RunnerProcesses:
-    """Starts runners, and starts each again when it ends, as Docker does."""
+    """Starts runners, and starts each again when it ends, as Docker does.
 
-    def __init__(self, stack: AsyncExitStack, directory: Path) -> None:
+    `prefix` makes the command that runs one, from its job directory.
+    """
+
+    def __init__(
+        self, stack: AsyncExitStack, directory: Path, prefix: Callable[[Path], Sequence[str]] = lambda _: ()
+    ) -> None:
         self._stack = stack
+        self._prefix = prefix
         self._directory = directory
         self._tasks: list[asyncio.Task[None]] = []
         self.urls: list[str] = []
@@ -142,7 +148,8 @@ class RunnerProcesses:
             **environment,
         }
         while True:
-            async with service("agent-runner", given, self._directory / "runner.log") as running:
+            prefix = self._prefix(directory)
+            async with service("agent-runner", given, self._directory / "runner.log", prefix=prefix) as running:
                 self.current[url] = running
                 up.set()
                 await running.process.wait()

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,12 +77,16 @@ class Service:
 
 @asynccontextmanager
 async def service(
-    name: str, environment: Mapping[str, str], log: Path, *, ready: bool = True
+    name: str, environment: Mapping[str, str], log: Path, *, ready: bool = True, prefix: Sequence[str] = ()
 ) -> AsyncIterator[Service]:
-    """`sdlc-agents <name>` with nothing but this environment; killed when the block is left."""
+    """`sdlc-agents <name>` with nothing but this environment; killed when the block is left.
+
+    `prefix` is a command that runs it, and that takes it along when it is killed itself.
+    """
     port = free_port()
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
+            *prefix,
             sys.executable,
             "-c",
             _LAUNCH,

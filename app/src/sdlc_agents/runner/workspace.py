@@ -1,6 +1,9 @@
 """The repository of one job: unpacked from the consumer's bundle, committed, and packed for the way back."""
 
+import asyncio
+import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +12,10 @@ from sdlc_agents.runner.protocol import JobRequest
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
 _START = "refs/sdlc/start"
+_CONFIGURED = ("config", "config.worktree", "commondir", "info/attributes")
 # What tools leave behind and nobody wants in a change, where the repository's own .gitignore does not say so.
+_PATHS_AT_ONCE = 200
+_GITLINK = "160000 "
 _EXCLUDED = "__pycache__/\n*.py[co]\n.pytest_cache/\nnode_modules/\n.DS_Store\n*.swp\n"
 
 
@@ -110,17 +116,37 @@ class Workspace:
             raise GitError("the agent replaced the repository's .git directory")
         shutil.rmtree(dot_git / "hooks", ignore_errors=True)
         branch_lock = f"refs/heads/{self._job.branch}.lock"
-        for name in ("config", "config.worktree", "info/attributes", "index.lock", "HEAD.lock", branch_lock):
+        # `commondir` would have git read the configuration of another place.
+        for name in (*_CONFIGURED, "index.lock", "HEAD.lock", branch_lock):
             (dot_git / name).unlink(missing_ok=True)
         (dot_git / "config").write_text(_CONFIG, encoding="ascii")
         self._exclude()
+        await self._detach_submodules()
         # The branch as it is, whatever is checked out now: work on another branch or a detached HEAD is kept too.
         await self._git.run("symbolic-ref", "HEAD", f"refs/heads/{self._job.branch}")
 
     def _exclude(self) -> None:
         info = self._directory.repository / ".git" / "info"
+        if info.is_symlink():
+            info.unlink()
         info.mkdir(exist_ok=True)
+        # What stands there may be a pipe, on which a write would wait for ever.
+        (info / "exclude").unlink(missing_ok=True)
         (info / "exclude").write_text(_EXCLUDED, encoding="ascii")
+
+    async def _detach_submodules(self) -> None:
+        """Take `.git` out of every submodule: git looks for changes in it with the configuration that it finds there.
+
+        A submodule without one counts as not checked out, and as unchanged.
+        """
+        root = self._directory.repository
+        found = await asyncio.to_thread(lambda: list(_nested_repositories(root)))
+        for start in range(0, len(found), _PATHS_AT_ONCE):
+            paths = [f":(literal){path}" for path in found[start : start + _PATHS_AT_ONCE]]
+            for entry in (await self._git.run("ls-files", "--stage", "-z", "--", *paths)).split("\0"):
+                about, _, path = entry.partition("\t")
+                if about.startswith(_GITLINK):
+                    _remove(root / path / ".git")
 
     async def pack(self) -> Path:
         """The bundle with the branch's new commits, which needs the start commit to be read."""
@@ -129,6 +155,22 @@ class Workspace:
             "bundle", "create", "--quiet", str(result), f"{_START}..refs/heads/{self._job.branch}", seconds=600
         )
         return result
+
+
+def _nested_repositories(root: Path) -> Iterator[str]:
+    """The directories below `root` that hold a `.git`, relative to it; links are not followed."""
+    for directory, directories, files in os.walk(root):
+        if Path(directory) == root:
+            directories.remove(".git")
+        elif ".git" in directories or ".git" in files:
+            yield os.path.relpath(directory, root)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def identity(job: JobRequest) -> dict[str, str]:
