@@ -63,7 +63,7 @@ async def strike(appliance: Appliance, part: str, point: Point) -> Strike:
     latch.mkdir()
     helds = [gate.hold(point.pattern, point.side) for gate in point.where(appliance.gates)]
     description = _WORK if helds else _LATCH.format(folder=latch)
-    development_id = await appliance.accept(key, description)
+    (development_id,) = await appliance.accept((key, description))
 
     async def reached() -> bool:
         return any(held.reached.is_set() for held in helds) or (latch / "begun").exists()
@@ -77,7 +77,7 @@ async def strike(appliance: Appliance, part: str, point: Point) -> Strike:
         held.release(deliver=part != "consumer" or held.side.value != "the request that matches")
     appliance.gates.forget()
     (latch / "go").touch()
-    document = await _ended(appliance, development_id)
+    document = await appliance.developments.ended(development_id, END_SECONDS)
     seconds = time.monotonic() - killed
     await settled(appliance, document)
     await check(appliance, document)
@@ -114,18 +114,6 @@ async def _victim(appliance: Appliance, part: str, development_id: str) -> Kept:
         return appliance.consumers[lease["owner"] or appliance.ended_by(development_id)]
     idle = await appliance.idle_runners()
     return appliance.runners[idle.index(False) if False in idle else 0]
-
-
-async def _ended(appliance: Appliance, development_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    async def over() -> bool:
-        nonlocal found
-        found = await appliance.developments.get(development_id)
-        return found["status"] in {"completed", "failed", "cancelled"}
-
-    await until(over, END_SECONDS)
-    return found
 
 
 async def settled(appliance: Appliance, document: dict[str, Any]) -> None:

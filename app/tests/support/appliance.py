@@ -19,6 +19,7 @@ import httpx
 import orjson
 import pymongo
 import trustme
+from aio_pika.abc import AbstractExchange
 from pydantic import SecretStr
 
 from sdlc_agents import amqp
@@ -96,16 +97,18 @@ class Appliance:
         answer = await self.jira.get(f"/issue/{key}/comment")
         return [comment["body"] for comment in answer.raise_for_status().json()["comments"]]
 
-    async def accept(self, key: str, description: str) -> str:
-        """What the webhook API does with the ticket: store the development, publish its message. The id."""
+    async def accept(self, *tickets: tuple[str, str]) -> list[str]:
+        """What the webhook API does with tickets (key, description): store each, publish its message. Their ids."""
+        async with await aio_pika.connect(self.rabbitmq.url) as connection:
+            exchange = await (await connection.channel()).get_exchange(amqp.EXCHANGE)
+            return [await self._accept(exchange, key, description) for key, description in tickets]
+
+    async def _accept(self, exchange: AbstractExchange, key: str, description: str) -> str:
         development_id = await self.developments.queue(description, number=int(key.rpartition("-")[2]))
         document = await self.developments.get(development_id)
         body = {name: document[name] for name in _MESSAGE} | {"development_id": development_id}
-        async with await aio_pika.connect(self.rabbitmq.url) as connection:
-            channel = await connection.channel()
-            exchange = await channel.get_exchange(amqp.EXCHANGE)
-            message = aio_pika.Message(orjson.dumps(body), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-            await exchange.publish(message, amqp.routing_key(PROJECT), mandatory=True)
+        message = aio_pika.Message(orjson.dumps(body), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        await exchange.publish(message, amqp.routing_key(PROJECT), mandatory=True)
         return development_id
 
     async def pull_requests(self) -> list[dict[str, Any]]:
