@@ -31,6 +31,8 @@ POINTS = (
     Point(
         "before the end is stored", lambda gates: [gates.database], rb"\x02update\x00.{4}developments\x00.*completed_at"
     ),
-    Point("end stored, ticket not told", lambda gates: [gates.tracker], rb"^POST \S+/comment "),
-    Point("ticket told, not noted", lambda gates: [gates.tracker], rb"^POST \S+/comment ", Side.ANSWER_TO),
+    Point("end stored, ticket not told", lambda gates: [*gates.trackers.values()], rb"opened a pull request"),
+    Point(
+        "ticket told, not noted", lambda gates: [*gates.trackers.values()], rb"opened a pull request", Side.ANSWER_TO
+    ),
 )

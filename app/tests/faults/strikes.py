@@ -7,13 +7,15 @@ from typing import Any
 
 from faults.points import Point
 from support.appliance import Appliance
+from support.gates import Side
 from support.processes import Kept
 from support.waiting import until
 
 PARTS = ("consumer", "runner", "gateway", "broker", "database")
 REACHED_SECONDS = 60
 END_SECONDS = 150
-CLEAN_SECONDS = 20
+CLEAN_SECONDS = 40
+"""A runner keeps a result that nobody asks for a while."""
 TAKEOVER_SECONDS = 30
 MOST_ATTEMPTS = 2
 _FINAL = ("opened a pull request", "could not finish this ticket", "stopped working on this ticket")
@@ -74,7 +76,7 @@ async def strike(appliance: Appliance, part: str, point: Point) -> Strike:
     await kill(appliance, part, development_id)
     if held is not None:
         # What a killed consumer was about to say is lost with it.
-        held.release(deliver=part != "consumer" or held.side.value != "the request that matches")
+        held.release(deliver=part != "consumer" or held.side is not Side.REQUEST)
     appliance.gates.forget()
     (latch / "go").touch()
     document = await appliance.developments.ended(development_id, END_SECONDS)
@@ -111,7 +113,8 @@ async def _victim(appliance: Appliance, part: str, development_id: str) -> Kept:
     if part == "consumer":
         lease = (await appliance.developments.get(development_id))["lease"]
         # Where the run has ended nobody holds it: then it is the one that tells of it.
-        return appliance.consumers[lease["owner"] or appliance.ended_by(development_id)]
+        tells = (name for name, gate in appliance.gates.trackers.items() if gate.holding)
+        return appliance.consumers[lease["owner"] or next(tells)]
     idle = await appliance.idle_runners()
     return appliance.runners[idle.index(False) if False in idle else 0]
 

@@ -45,17 +45,17 @@ _MESSAGE = ("jira_issue_id", "jira_issue_key", "jira_project_key", "summary", "d
 
 @dataclass(frozen=True)
 class Gates:
-    """Where messages can be held: in front of what they are named after. The runners' are in their order."""
+    """Where messages can be held: in front of what they are named after. Each consumer has its own to the tracker."""
 
     database: Gate
     forge: Gate
-    tracker: Gate
     model: Gate
     runners: tuple[Gate, ...]
+    trackers: Mapping[str, Gate]
 
     def forget(self) -> None:
         """Hold nothing anywhere."""
-        for one in (self.database, self.forge, self.tracker, self.model, *self.runners):
+        for one in (self.database, self.forge, self.model, *self.runners, *self.trackers.values()):
             one.forget()
 
 
@@ -121,14 +121,6 @@ class Appliance:
                 break
         return found
 
-    def ended_by(self, development_id: str) -> str:
-        """The consumer that said how a development ended."""
-        for name in self.consumers:
-            for line in (self.folder / f"{name}.log").read_text().splitlines():
-                if "development_ended" in line and development_id in line:
-                    return name
-        raise AssertionError("no consumer ended it")
-
     async def idle_runners(self) -> list[bool]:
         """Which of the runners would take a job."""
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
@@ -187,7 +179,8 @@ async def appliance(
         tracker_port = await stack.enter_async_context(
             serve(lab_module("services.jira.server").build(JIRA_TOKEN), port=0, host="127.0.0.1")
         )
-        tracker = await stack.enter_async_context(gate(tracker_port))
+        names = [f"consumer-{number}" for number in range(1, consumers + 1)]
+        trackers = {name: await stack.enter_async_context(gate(tracker_port)) for name in names}
         jira = await stack.enter_async_context(
             httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{tracker_port}/rest/api/2",
@@ -237,11 +230,9 @@ async def appliance(
             "LLM_GATEWAY_URL": f"http://127.0.0.1:{gateway_port}",
             "EXTRA_CA_FILE": str(gitea.ca_file),
             "WORKSPACE_DIR": str(folder / "workspace"),
-            "JIRA_API_URL": tracker.url,
             "JIRA_API_TOKEN": JIRA_TOKEN,
             **(given or {}),
         }
-        names = [f"consumer-{number}" for number in range(1, consumers + 1)]
         developments = Developments(db, cipher, PROJECT)
         repository = await gitea.make_repository()
         await developments.register(repository)
@@ -254,12 +245,17 @@ async def appliance(
             gitea=gitea,
             repository=repository,
             jira=jira,
-            gates=Gates(to_database, forge, tracker, model, tuple(to_runners)),
+            gates=Gates(to_database, forge, model, tuple(to_runners), trackers),
             gateway=gateway,
             runners=running,
             runner_urls=urls,
             consumers={
-                name: keep("developer-agent-consumer", common | {"CONSUMER_NAME": name}, name) for name in names
+                name: keep(
+                    "developer-agent-consumer",
+                    common | {"CONSUMER_NAME": name, "JIRA_API_URL": trackers[name].url},
+                    name,
+                )
+                for name in names
             },
         )
         await made.ready()

@@ -28,9 +28,15 @@ class Held:
         self.deliver = True
         self._released = asyncio.Event()
 
+    @property
+    def now(self) -> bool:
+        """Whether something is held at this moment."""
+        return self.reached.is_set() and not self._released.is_set()
+
     def release(self, *, deliver: bool = True) -> None:
-        """Let it through; or lose it, with its connection."""
-        self.deliver = deliver
+        """Let it through; or lose it, with its connection. The first word counts."""
+        if not self._released.is_set():
+            self.deliver = deliver
         self._released.set()
 
     async def wait(self) -> None:
@@ -46,6 +52,7 @@ class Gate:
 
     def __init__(self, target: int) -> None:
         self._target = target
+        self._wanted: Held | None = None
         self._held: Held | None = None
         self.port = 0
 
@@ -54,16 +61,21 @@ class Gate:
         """Its address, for what speaks HTTP."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def holding(self) -> bool:
+        """Whether something is held here at this moment."""
+        return self._held is not None and self._held.now
+
     def hold(self, pattern: bytes, side: Side) -> Held:
         """Hold the next message that matches (a regular expression), once."""
-        self._held = Held(pattern, side)
-        return self._held
+        self._wanted = Held(pattern, side)
+        return self._wanted
 
     def forget(self) -> None:
         """Hold nothing (more)."""
         if self._held is not None:
             self._held.release()
-        self._held = None
+        self._wanted = self._held = None
 
     async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, until either side ends it."""
@@ -90,11 +102,11 @@ class Gate:
 
     def matches(self, data: bytes, *sides: Side) -> Held | None:
         """What is to be held, if this is it; it is the only one then."""
-        held = self._held
-        if held is None or held.side not in sides or not held.pattern.search(data):
+        wanted = self._wanted
+        if wanted is None or wanted.side not in sides or not wanted.pattern.search(data):
             return None
-        self._held = None
-        return held
+        self._held, self._wanted = wanted, None
+        return wanted
 
 
 class _Link:

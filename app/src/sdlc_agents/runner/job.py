@@ -26,6 +26,7 @@ from sdlc_agents.runner.workspace import JobDirectory, Workspace
 
 State = Literal["idle", "busy", "used"]
 _HEARTBEAT = b"\n"
+_DOWNLOAD_SECONDS = 300.0
 
 log = structlog.get_logger()
 
@@ -47,6 +48,7 @@ class JobSlot:
         self._stopped: FailureReason | None = None
         self._killing: asyncio.Task[bool] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._leaving: asyncio.TimerHandle | None = None
 
     def take(self) -> None:
         """Reserve the slot; raises `ConflictError` when it is not free."""
@@ -80,13 +82,15 @@ class JobSlot:
             self.stop("cancelled")
             self.done.set()
         else:
-            asyncio.get_running_loop().call_later(self._collect_seconds, self.done.set)
+            # A consumer that lives asks for the result at once; one that asked already is downloading it.
+            self._leave_after(self._collect_seconds, unless_set=True)
 
     def bundle(self, job_id: str) -> Path | None:
         """The result's bundle; None when nothing changed. Raises `NotFoundError` for another job."""
         self._check(job_id)
         if self.state != "used":
             raise ConflictError("the job has not ended")
+        self._leave_after(_DOWNLOAD_SECONDS)
         return self._result
 
     def discard(self, job_id: str) -> None:
@@ -100,6 +104,13 @@ class JobSlot:
         if self.state == "busy" and self._stopped is None:
             self._stopped = reason
             self._killing = asyncio.create_task(kill_descendants(), name="kill")
+
+    def _leave_after(self, seconds: float, *, unless_set: bool = False) -> None:
+        if self._leaving is not None:
+            if unless_set:
+                return
+            self._leaving.cancel()
+        self._leaving = asyncio.get_running_loop().call_later(seconds, self.done.set)
 
     def _check(self, job_id: str) -> None:
         if self._job is None or self._job.job_id != job_id:
