@@ -191,8 +191,11 @@ async def appliance(
         model = await stack.enter_async_context(gate(_port(await stack.enter_async_context(scripted_claude()))))
         to_database = await stack.enter_async_context(gate(_port(database.url)))
 
+        # As in the image, where modules are compiled.
+        compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+
         def keep(name: str, environment: Mapping[str, str], log: str) -> Kept:
-            kept = Kept(name, {"APPLIANCE": folder.name, **environment}, folder / f"{log}.log")
+            kept = Kept(name, {**compiled, **environment}, folder / f"{log}.log")
             kept.start()
             stack.push_async_callback(kept.stop)
             return kept
