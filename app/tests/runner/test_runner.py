@@ -115,6 +115,26 @@ async def test_a_consumer_that_goes_away_takes_its_job_with_it(
     assert not alive(pid)
 
 
+async def test_a_result_that_nobody_asks_for_frees_the_runner(client: Client, runners: RunnerProcesses) -> None:
+    client.url = await runners.start({"COLLECT_SECONDS": "1"})
+    runner = runners.current[client.url]
+    await client.run()
+    assert await runner.ended() == 0
+
+
+async def test_a_result_that_was_asked_for_stays_until_it_is_fetched(
+    client: Client, runners: RunnerProcesses, repository: Path
+) -> None:
+    client.url = await runners.start({"COLLECT_SECONDS": "1"})
+    runner = runners.current[client.url]
+    await client.run()
+    await client.result(repository)
+    with pytest.raises(TimeoutError):
+        await runner.ended(seconds=2)
+    assert await client.discard() == 204
+    assert await runner.ended() == 0
+
+
 async def test_the_repositorys_own_settings_hooks_and_servers_do_not_run(
     client: Client, repository: Path, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from sdlc_agents.runner.workspace import JobDirectory
 State = Literal["idle", "busy", "used"]
 _HEARTBEAT = b"\n"
 _MEGABYTE = 1024 * 1024
+_DOWNLOAD_SECONDS = 300.0
 
 log = structlog.get_logger()
 
@@ -46,6 +47,7 @@ class JobSlot:
         self._result: Path | None = None
         self._guard: Guard | None = None
         self._task: asyncio.Task[None] | None = None
+        self._leaving: asyncio.TimerHandle | None = None
 
     def take(self) -> None:
         """Reserve the slot; raises `ConflictError` when it is not free."""
@@ -80,13 +82,15 @@ class JobSlot:
             self.stop()
             self.done.set()
         else:
-            asyncio.get_running_loop().call_later(self._collect_seconds, self.done.set)
+            # A consumer that lives asks for the result at once; one that asked already is downloading it.
+            self._leave_after(self._collect_seconds, unless_set=True)
 
     def bundle(self, job_id: str) -> Path | None:
         """The result's bundle; None when nothing changed. Raises `NotFoundError` for another job."""
         self._check(job_id)
         if self.state != "used":
             raise ConflictError("the job has not ended")
+        self._leave_after(_DOWNLOAD_SECONDS)
         return self._result
 
     def discard(self, job_id: str) -> None:
@@ -99,6 +103,13 @@ class JobSlot:
         """Kill whatever the job started, at once: nobody wants it any more."""
         if self.state == "busy" and self._guard is not None:
             self._guard.stop("cancelled")
+
+    def _leave_after(self, seconds: float, *, unless_set: bool = False) -> None:
+        if self._leaving is not None:
+            if unless_set:
+                return
+            self._leaving.cancel()
+        self._leaving = asyncio.get_running_loop().call_later(seconds, self.done.set)
 
     def _check(self, job_id: str) -> None:
         if self._job is None or self._job.job_id != job_id:

@@ -13,9 +13,9 @@ from sdlc_agents.runner.protocol import JobRequest
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
 _START = "refs/sdlc/start"
 _CONFIGURED = ("config", "config.worktree", "commondir", "info/attributes")
-# What tools leave behind and nobody wants in a change, where the repository's own .gitignore does not say so.
 _PATHS_AT_ONCE = 200
 _GITLINK = "160000 "
+# What tools leave behind and nobody wants in a change, where the repository's own .gitignore does not say so.
 _EXCLUDED = "__pycache__/\n*.py[co]\n.pytest_cache/\nnode_modules/\n.DS_Store\n*.swp\n"
 
 
