@@ -105,7 +105,7 @@ async def test_each_repository_has_its_own_answer(api: httpx.AsyncClient, gitea:
         of(good, repository_id="no-branch", base_branch="develop"),
         of(good, repository_id="bad-token", git_access_token="0" * 40),
         of(readonly),
-        repository(repository_id="elsewhere", url="https://github.com/demo/shop"),
+        repository(repository_id="elsewhere", url="https://bitbucket.org/demo/shop"),
         repository(repository_id="away", url=f"https://127.0.0.1:{free_port()}/demo/shop"),
     )
     body = (await api.post(f"/api/projects/{project_id}/check")).json()
