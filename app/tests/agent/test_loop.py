@@ -169,6 +169,27 @@ async def test_a_consumer_that_is_stopped_hands_its_run_back(world: World, start
     assert len(await repository.pull_requests()) == 1
 
 
+async def test_a_consumer_that_is_stopped_while_it_publishes_finishes_that_first(
+    world: World, start_consumer: StartConsumer
+) -> None:
+    repository = await world.repository()
+    loop = asyncio.get_running_loop()
+    async with start_consumer() as consumer:
+        development_id = await world.queue(bash("echo done > done.txt"))
+
+        async def accepted() -> bool:
+            return "result_accepted" in consumer.log.read_text()
+
+        await until(accepted, 60)
+        began = loop.time()
+        consumer.terminate()
+        assert await consumer.ended() == 0
+        assert loop.time() - began < 12
+        document = await world.developments.get(development_id)
+    assert (document["status"], document["attempts"]) == ("completed", 1)
+    assert len(await repository.pull_requests()) == 1
+
+
 async def test_a_ticket_whose_message_was_lost_is_worked_on(world: World, start_consumer: StartConsumer) -> None:
     await world.repository()
     development_id = await world.developments.queue("Please write it down.", age=timedelta(minutes=5))
