@@ -12,7 +12,7 @@ from sdlc_agents.clock import now
 from sdlc_agents.gateway.ledger import FRESH_SECONDS, Ledger
 from sdlc_agents.gateway.metrics import GatewayMetrics
 from sdlc_agents.gateway.pricing import Tokens
-from sdlc_agents.gateway.repository import Answer, JobRepository, digest
+from sdlc_agents.gateway.repository import Answer, Entry, JobRepository, digest
 from sdlc_agents.metrics import new_registry
 from sdlc_agents.mongo import Database
 from sdlc_agents.spending.budgets import Limits, accounts, budgets, first_spent
@@ -167,13 +167,17 @@ async def test_an_answer_that_is_counted_again_counts_once(db: Database) -> None
     repository = JobRepository(db)
     job = await repository.find(digest(token))
     assert job is not None
-    answer = Answer("answer-1", Tokens(input_tokens=5), 0.5)
-    held = accounts("SHOP", now())
-    counted = await repository.add(job, answer, held)
-    assert counted is not None
-    assert counted.cost_usd == 0.5
-    assert await repository.add(job, answer, held) is None
+    first, second = (
+        Entry(job, Answer(f"answer-{number}", Tokens(input_tokens=5), 0.5), accounts("SHOP", now())) for number in "12"
+    )
+    await repository.add([first])
+    await repository.add([first])
     assert set((await sums(db)).values()) == {0.5}
+    await repository.add([first, second])
+    assert set((await sums(db)).values()) == {1.0}
+    counted = await repository.find(digest(token))
+    assert counted is not None
+    assert counted.cost_usd == 1.0
 
 
 async def test_answers_that_end_together_are_all_counted(db: Database) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-import httpx
+import httpcore
 import stamina
 import structlog
 from starlette.requests import ClientDisconnect, Request
@@ -22,7 +22,7 @@ from sdlc_agents.gateway.metrics import GatewayMetrics
 from sdlc_agents.gateway.policy import Ask, Policy
 from sdlc_agents.gateway.pricing import cost
 from sdlc_agents.gateway.repository import Answer, Job
-from sdlc_agents.gateway.upstream import Upstream, returned
+from sdlc_agents.gateway.upstream import FAILURES, Upstream, UpstreamAnswer
 from sdlc_agents.gateway.usage import UsageMeter
 
 BODY_BYTES = 32 * 1024 * 1024
@@ -71,9 +71,9 @@ class Gateway:
             self._metrics.refused(error.kind)
             log.info("request_refused", status=error.status, reason=error.message)
             raise
-        self._metrics.answered(ask.listed, response.status_code)
+        self._metrics.answered(ask.listed, response.status)
         meter = UsageMeter(request_bytes=len(body), streaming=ask.streaming)
-        return _Passing(self, token, job, ask, response, meter if counted and response.status_code == _OK else None)
+        return _Passing(self, token, job, ask, response, meter if counted and response.status == _OK else None)
 
     async def close(self) -> None:
         """Finish counting."""
@@ -119,12 +119,12 @@ class Gateway:
         if self._under_way[job.job_id] <= 0:
             del self._under_way[job.job_id]
 
-    async def _send(self, path: str, request: Request, body: bytes) -> httpx.Response:
+    async def _send(self, path: str, request: Request, body: bytes) -> UpstreamAnswer:
         try:
             return await self._upstream.send(path, request.url.query, request.headers.items(), body)
-        except httpx.TimeoutException as error:
+        except httpcore.TimeoutException as error:
             raise GatewayError(504, "the model's API did not answer in time", retry_after=2) from error
-        except httpx.HTTPError as error:
+        except FAILURES as error:
             log.warning("upstream_unreachable", error=repr(error))
             raise GatewayError(502, "the model's API cannot be reached", retry_after=2) from error
 
@@ -146,9 +146,9 @@ class _Passing(StreamingResponse):
     """The API's answer, passed on unchanged; counted at its end, whoever ended it."""
 
     def __init__(
-        self, gateway: Gateway, token: str, job: Job, ask: Ask, response: httpx.Response, meter: UsageMeter | None
+        self, gateway: Gateway, token: str, job: Job, ask: Ask, response: UpstreamAnswer, meter: UsageMeter | None
     ) -> None:
-        super().__init__(self._body(), response.status_code, returned(response))
+        super().__init__(self._body(), response.status, response.headers)
         self._gateway = gateway
         self._token = token
         self._job = job
@@ -164,10 +164,10 @@ class _Passing(StreamingResponse):
         finally:
             if not self._stored:
                 self._gateway.ended(self._token, self._job, self._ask, self._meter)
-            await self._response.aclose()
+            await self._response.close()
 
     async def _body(self) -> AsyncIterator[bytes]:
-        async for chunk in self._response.aiter_raw():
+        async for chunk in self._response.body():
             if self._meter is not None:
                 self._meter.feed(chunk)
             yield chunk

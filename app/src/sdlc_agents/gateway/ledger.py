@@ -8,11 +8,13 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from sdlc_agents.clock import now
+from sdlc_agents.errors import UnavailableError
 from sdlc_agents.gateway.metrics import GatewayMetrics
-from sdlc_agents.gateway.repository import Answer, Job, JobRepository, digest
+from sdlc_agents.gateway.repository import Answer, Entry, Job, JobRepository, digest
 from sdlc_agents.spending.budgets import Budget, accounts, budgets, first_spent
 
 FRESH_SECONDS = 1.0
@@ -57,6 +59,8 @@ class Ledger:
         self._jobs: _Fresh[Job] = _Fresh()
         self._sums: _Fresh[float] = _Fresh()
         self._counting = asyncio.Lock()
+        self._waiting: list[Entry] = []
+        self._failed: set[str] = set()
 
     async def find(self, token: str) -> Job | None:
         """The job of a token. Raises `UnavailableError` without a database."""
@@ -91,12 +95,26 @@ class Ledger:
 
     async def add(self, token: str, job: Job, answer: Answer) -> None:
         """Count an answer. Raises `UnavailableError` when it is not certain that it was counted."""
-        held = accounts(job.project_key, now())
-        # Answers that end together would be in each other's way: their sums are the same documents.
+        entry = Entry(job, answer, accounts(job.project_key, now()))
+        self._waiting.append(entry)
+        # Answers that end together go to the same sums: one at a time, each with those that came meanwhile.
         async with self._counting:
-            counted = await self._repository.add(job, answer, held)
-        if counted is None:
-            return
-        self._jobs.put(digest(token), counted, time.monotonic())
-        for account in held:
+            if entry in self._waiting:
+                entries, self._waiting = self._waiting, []
+                await self._write(entries)
+        if entry.answer.answer_id in self._failed:
+            self._failed.discard(entry.answer.answer_id)
+            raise UnavailableError("the database is not available")
+        self._jobs.change(digest(token), lambda kept: replace(kept, cost_usd=kept.cost_usd + answer.cost_usd))
+        for account in entry.accounts:
             self._sums.change(account.id, lambda usd: usd + answer.cost_usd)
+
+    async def _write(self, entries: list[Entry]) -> None:
+        try:
+            await self._repository.add(entries)
+        except UnavailableError:
+            self._failed |= {entry.answer.answer_id for entry in entries}
+        except BaseException:
+            # Those who wait find theirs again.
+            self._waiting = [*entries, *self._waiting]
+            raise

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pymongo import ReturnDocument
+from pymongo import UpdateOne
 
 from sdlc_agents.gateway.pricing import Tokens
 from sdlc_agents.mongo import Database, Document, Session, in_transaction, translate_errors
 from sdlc_agents.spending.budgets import Account, Budget, Limits
-from sdlc_agents.spending.repository import SpendingRepository
+from sdlc_agents.spending.repository import SpendingRepository, Spent
 
 _ANSWERS_REMEMBERED = 200
 _FIELDS = (
@@ -55,6 +55,19 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """An answer with the job and the accounts that it goes to."""
+
+    job: Job
+    answer: Answer
+    accounts: tuple[Account, ...]
+
+    def spent(self) -> Spent:
+        """As the accounts take it."""
+        return Spent(self.accounts, self.answer.tokens.model_dump(), self.answer.cost_usd)
+
+
+@dataclass(frozen=True)
 class Grant:
     """What a job's tools may reach, and the hash of the token that they show."""
 
@@ -81,32 +94,25 @@ class JobRepository:
         """What was spent of these budgets. Raises `UnavailableError` without a database."""
         return await self._spending.used(budgets)
 
-    async def add(self, job: Job, answer: Answer, to: Sequence[Account]) -> Job | None:
-        """Count one answer, in the job and in the accounts that it goes to, all or none of them.
+    async def add(self, entries: Sequence[Entry]) -> None:
+        """Count answers, each in its job and in its accounts: all of them or none. Those counted before are left out.
 
-        The job as it is now; None when the answer was counted before (or the job is gone). Raises `UnavailableError`
-        without a database: then it may be tried again.
+        Raises `UnavailableError` without a database: then it may be tried again.
         """
-        counts = answer.tokens.model_dump()
-        used = {f"usage.{name}": count for name, count in counts.items() if count}
 
-        async def count(session: Session) -> Job | None:
-            document = await self._jobs.find_one_and_update(
-                {"_id": job.job_id, "answers": {"$ne": answer.answer_id}},
-                {
-                    "$inc": {**used, "requests": 1, "cost_usd": answer.cost_usd},
-                    "$push": {"answers": {"$each": [answer.answer_id], "$slice": -_ANSWERS_REMEMBERED}},
-                },
-                projection=dict.fromkeys(_FIELDS, 1),
-                return_document=ReturnDocument.AFTER,
-                session=session,
-            )
-            if document is None:
-                return None
-            await self._spending.add(to, counts, answer.cost_usd, session)
-            return _to_job(document)
+        async def count(session: Session) -> None:
+            result = await self._jobs.bulk_write([_counted(entry) for entry in entries], session=session)
+            if result.modified_count < len(entries):
+                raise _KnownError
+            await self._spending.add([entry.spent() for entry in entries], session)
 
-        return await in_transaction(self._db, count)
+        try:
+            await in_transaction(self._db, count)
+        except _KnownError:
+            # One that is known, or whose job is gone, stands for itself; the others are to be counted.
+            if len(entries) > 1:
+                for entry in entries:
+                    await self.add([entry])
 
     async def grant(self, job_id: str) -> Grant | None:
         """What the tools of a job may reach; None where nothing. Raises `UnavailableError` without a database."""
@@ -117,6 +123,22 @@ class JobRepository:
         if document is None or not document.get("egress_sha256"):
             return None
         return Grant(document["egress_sha256"], tuple(document["egress_hosts"]), document["expires_at"])
+
+
+class _KnownError(Exception):
+    """An answer was counted before."""
+
+
+def _counted(entry: Entry) -> UpdateOne:
+    answer = entry.answer
+    used = {f"usage.{name}": count for name, count in answer.tokens.model_dump().items() if count}
+    return UpdateOne(
+        {"_id": entry.job.job_id, "answers": {"$ne": answer.answer_id}},
+        {
+            "$inc": {**used, "requests": 1, "cost_usd": answer.cost_usd},
+            "$push": {"answers": {"$each": [answer.answer_id], "$slice": -_ANSWERS_REMEMBERED}},
+        },
+    )
 
 
 def digest(token: str) -> str:
