@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from faults.points import POINTS, Point
-from faults.strikes import PARTS, Strike, strike, table
+from faults.strikes import HEAD, PARTS, Strike, strike, sums
 from support.appliance import Appliance, appliance
 
 LEASE_SECONDS = 5
@@ -39,25 +39,28 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App
 
 @pytest.fixture(scope="module")
 def strikes() -> Iterator[list[Strike]]:
-    """What was found, told at the end."""
+    """What was found; its sums are told at the end."""
+    print(f"\n{HEAD}")
     found: list[Strike] = []
     yield found
-    print(table(found))
+    print(f"\n{sums(found)}")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_a_run_survives_the_death_of_each_part(running: Appliance, strikes: list[Strike]) -> None:
     moments = ("pushed, not heard", "tool call", "model asked", "agent finished", "before the end is stored")
     for part, moment in zip(PARTS, moments, strict=True):
         (point,) = (point for point in POINTS if point.name == moment)
         strikes.append(await strike(running, part, point))
+        print(strikes[-1])
 
 
 @pytest.mark.drill
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name)
 @pytest.mark.parametrize("part", PARTS)
 async def test_a_run_survives_the_death_of_any_part_at_any_moment(
     running: Appliance, strikes: list[Strike], part: str, point: Point
 ) -> None:
     strikes.append(await strike(running, part, point))
+    print(strikes[-1])

@@ -17,6 +17,7 @@ from sdlc_agents.runner.processes import descendants
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 _READY_SECONDS = 60.0
 _RESTART_SECONDS = 0.1
+_KEPT_READY_SECONDS = 180.0
 # Queue and exchange names of a test's own, as the `broker` fixture makes them.
 _LAUNCH = """
 import os, sys
@@ -138,8 +139,8 @@ class Kept:
         self._task = asyncio.create_task(self._keep(), name=self._name)
 
     async def ready(self) -> None:
-        """Return when it is ready."""
-        async with asyncio.timeout(_READY_SECONDS), httpx.AsyncClient(trust_env=False) as client:
+        """Return when it is ready; it may be starting again, and have others to wait for."""
+        async with asyncio.timeout(_KEPT_READY_SECONDS), httpx.AsyncClient(trust_env=False) as client:
             while True:
                 await self._up.wait()
                 with suppress(httpx.HTTPError):
