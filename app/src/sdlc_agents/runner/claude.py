@@ -142,6 +142,8 @@ class ClaudeRun:
             "CLAUDE_CODE_MAX_RETRIES": str(_API_RETRIES),
             "DISABLE_TELEMETRY": "1",
             "DISABLE_AUTOUPDATER": "1",
+            # No tool is looked up and loaded later: what is offered is what stands in `tools`.
+            "ENABLE_TOOL_SEARCH": "false",
         }
 
     def _keep_stderr(self, line: str) -> None:
