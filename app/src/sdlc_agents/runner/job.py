@@ -142,7 +142,7 @@ class JobSlot:
             self._result = await workspace.pack()
         return Finished(
             at=now(),
-            text=shorten(run.outcome.text),
+            text=shorten(run.outcome.text + workspace.left_out),
             turns=run.outcome.turns,
             duration_seconds=run.outcome.seconds,
             changed=changed,

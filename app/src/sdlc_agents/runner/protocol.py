@@ -27,6 +27,7 @@ class JobRequest(BaseModel):
     """One job. The bundle beside it carries `base_branch`, and `branch` where that exists already.
 
     `start_commit` is where the work begins; `shallow` names the commits whose parents the bundle leaves out.
+    With `borrowed` it also carries files of submodules and of Git LFS (`agent.trees.BORROWED`), to be read only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -37,6 +38,7 @@ class JobRequest(BaseModel):
     branch: Branch
     start_commit: Commit
     shallow: tuple[Commit, ...] = ()
+    borrowed: bool = False
     author_name: Annotated[str, Field(min_length=1, max_length=200)]
     author_email: Annotated[str, Field(min_length=3, max_length=200)]
     commit_message: Annotated[str, Field(min_length=1, max_length=2000)]

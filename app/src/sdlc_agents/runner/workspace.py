@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdlc_agents.agent.git import Git, GitError
+from sdlc_agents.agent.trees import BORROWED
+from sdlc_agents.runner.borrowed import BorrowedFiles
 from sdlc_agents.runner.protocol import JobRequest
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
@@ -65,6 +67,8 @@ class Workspace:
         self._directory = directory
         self._job = job
         self._git = Git(directory.repository, protocols=("file",), environment=identity(job))
+        self._borrowed = BorrowedFiles(self._git, directory.root / "borrowed.index")
+        self.left_out = ""
 
     async def unpack(self) -> None:
         """Check the branch out, at the job's start. Raises `GitError`."""
@@ -73,11 +77,13 @@ class Workspace:
         if job.shallow:
             shallow = "".join(f"{commit}\n" for commit in job.shallow)
             (self._directory.repository / ".git" / "shallow").write_text(shallow, encoding="ascii")
-        await self._git.run(
-            "fetch", "--quiet", str(self._directory.incoming), "refs/heads/*:refs/remotes/origin/*", seconds=600
-        )
+        references = ["refs/heads/*:refs/remotes/origin/*", *([f"{BORROWED}:{BORROWED}"] if job.borrowed else [])]
+        await self._git.run("fetch", "--quiet", str(self._directory.incoming), *references, seconds=600)
         self._exclude()
         await self._git.run("checkout", "--quiet", "--no-track", "-b", job.branch, job.start_commit, seconds=600)
+        await self._borrowed.note(job.start_commit)
+        if job.borrowed:
+            await self._borrowed.lay_over(job.start_commit)
         self._directory.incoming.unlink()
 
     async def commit(self) -> bool:
@@ -98,7 +104,10 @@ class Workspace:
         # The branch as it is, whatever is checked out now: work on another branch or a detached HEAD is kept too.
         await self._git.run("symbolic-ref", "HEAD", f"refs/heads/{job.branch}")
         await self._git.run("update-ref", _START, job.start_commit)
+        await self._borrowed.look_again()
         await self._git.run("add", "--all", seconds=600)
+        await self._borrowed.restore()
+        self.left_out = await self._borrowed.left_out()
         tree = await self._git.run("write-tree", seconds=600)
         if tree != await self._git.run("rev-parse", f"refs/heads/{job.branch}^{{tree}}"):
             await self._git.run("commit", "--quiet", "--no-verify", f"--message={job.commit_message}", seconds=600)
