@@ -47,6 +47,13 @@ def remote_of(repository: GiteaRepository, *, proxy: str | None = None, token: s
     return Remote(f"{repository.url}.git", credentials, Transport(proxy, gitea.ca_file))
 
 
+def files_with(secret: str, directory: Path) -> list[Path]:
+    """The files below it that hold the secret; fails when there are no files."""
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    assert files
+    return [path for path in files if secret.encode() in path.read_bytes()]
+
+
 def unpacked(workspace: Workspace, directory: Path) -> Path:
     """The bundle for the runner as a repository, which fails unless it is complete."""
     directory.mkdir()

@@ -167,12 +167,14 @@ class Execution:
                 project, policy, forge, checkout, summary="", changes="pushed by an earlier attempt"
             )
         with_branch = checkout.branch_commit is not None
+        settings = self._tools.settings
+        await workspace.borrow(policy.agent, checkout.start_commit, self._tools.outside, lfs_mb=settings.lfs_max_mb)
         await workspace.pack((checkout.base_branch, claim.branch) if with_branch else (checkout.base_branch,))
         finished = await self._run_agent(project, policy, repository, checkout, workspace)
         commit = await workspace.accept(
             claim.branch,
             checkout.start_commit,
-            Limits(bundle_bytes=self._tools.settings.agent_max_result_mb * _MEGABYTE),
+            Limits(settings.agent_max_result_mb * _MEGABYTE, lfs_files=workspace.borrowed.lfs_files),
         )
         self.publishing = True
         log.info("result_accepted", commit=commit)
@@ -192,7 +194,14 @@ class Execution:
     ) -> Finished:
         claim, tools, settings = self._claim, self._tools, self._tools.settings
         survey = await workspace.survey(checkout.start_commit)
-        prompt = build_prompt(claim, project, repository, base_branch=checkout.base_branch, survey=survey)
+        prompt = build_prompt(
+            claim,
+            project,
+            repository,
+            base_branch=checkout.base_branch,
+            survey=survey,
+            notice=workspace.borrowed.notice,
+        )
         prompt = self._redact(prompt if claim.follow_up is None else with_review(prompt, claim.follow_up))
         job = JobRequest(
             job_id=uuid.uuid4().hex,
@@ -201,6 +210,7 @@ class Execution:
             branch=claim.branch,
             start_commit=checkout.start_commit,
             shallow=checkout.shallow,
+            borrowed=bool(workspace.borrowed),
             author_name=settings.agent_author_name,
             author_email=settings.agent_author_email,
             commit_message=claim.title[:2000],

@@ -70,8 +70,11 @@ class PartialRepository:
         8.5. Ten show how its people write commits. Where a branch and its base parted, nothing is left out of what one
         has and the other has not.
         """
-        (git.directory / "objects" / "info").mkdir(parents=True, exist_ok=True)
-        (git.directory / "objects" / "info" / "alternates").write_text(f"{self.directory / 'objects'}\n")
+        alternates = git.directory / "objects" / "info" / "alternates"
+        alternates.parent.mkdir(parents=True, exist_ok=True)
+        # Those after the first are not of this kind of loan.
+        others = alternates.read_text().splitlines()[1:] if alternates.exists() else []
+        alternates.write_text("".join(f"{line}\n" for line in (self.directory / "objects", *others)))
         shallow = await self._boundary(list(heads.values()))
         if shallow:
             (git.directory / "shallow").write_text("".join(f"{commit}\n" for commit in shallow), encoding="ascii")

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import structlog
 
+from sdlc_agents.agent.borrowing import Borrowed, borrow
 from sdlc_agents.agent.development import RunFailedError
 from sdlc_agents.agent.git import Git, GitError
 from sdlc_agents.agent.inspection import RESULT, Limits, inspect_bundle
@@ -15,6 +17,8 @@ from sdlc_agents.agent.mirrors import Mirror, Mirrors
 from sdlc_agents.agent.partial import PartialRepository
 from sdlc_agents.agent.remote import Remote
 from sdlc_agents.agent.survey import survey
+from sdlc_agents.agent.trees import BORROWED
+from sdlc_agents.projects.policies import AgentPolicy
 
 _LIST_SECONDS = 30.0
 _HEADS = "refs/heads/"
@@ -40,6 +44,7 @@ class Workspace:
         self._remote = remote
         self._mirrors = mirrors
         self._mirror: Mirror | None = None
+        self.borrowed = Borrowed()
         self._git = Git(directory / "repository.git", protocols=remote.transport.protocols)
 
     @property
@@ -82,6 +87,15 @@ class Workspace:
             await self._take_directly(wanted)
         self._mirror = found
         return await self._checkout(base, branch)
+
+    async def borrow(
+        self, policy: AgentPolicy, start_commit: str, client: httpx.AsyncClient, *, lfs_mb: int
+    ) -> Borrowed:
+        """Get the files of submodules and of Git LFS that the policy wants; the bundle will carry them."""
+        self.borrowed = await borrow(
+            self._git, self._directory, start_commit, self._remote, policy, client, lfs_mb=lfs_mb
+        )
+        return self.borrowed
 
     async def pack(self, branches: tuple[str, ...]) -> Path:
         """The bundle with these branches, for the runner."""
@@ -177,9 +191,8 @@ class Workspace:
         return Checkout(base, start, existing, self._shallow())
 
     async def _bundle(self, branches: tuple[str, ...]) -> None:
-        await self._git.run(
-            "bundle", "create", "--quiet", str(self.outgoing), *(_HEADS + name for name in branches), seconds=600
-        )
+        references = [*(_HEADS + name for name in branches), *([BORROWED] if self.borrowed else [])]
+        await self._git.run("bundle", "create", "--quiet", str(self.outgoing), *references, seconds=600)
 
     async def _list(self, branch: str, base_branch: str | None) -> tuple[Mapping[str, str], str | None]:
         names = ["HEAD", _HEADS + branch, *([_HEADS + base_branch] if base_branch else [])]

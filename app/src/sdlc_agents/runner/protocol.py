@@ -46,8 +46,9 @@ class CheckRequest(BaseModel):
 class JobRequest(BaseModel):
     """One job. The bundle beside it carries `base_branch`, and `branch` where that exists already.
 
-    `start_commit` is where the work begins; `shallow` names the commits whose parents the bundle leaves out. The
-    egress proxy takes `egress_token`, which there is where the project's tools may reach anything at all.
+    `start_commit` is where the work begins; `shallow` names the commits whose parents the bundle leaves out. With
+    `borrowed` it also carries files of submodules and of Git LFS (`agent.trees.BORROWED`), to be read only. The egress
+    proxy takes `egress_token`, which there is where the project's tools may reach anything at all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -58,6 +59,7 @@ class JobRequest(BaseModel):
     branch: Branch
     start_commit: Commit
     shallow: tuple[Commit, ...] = ()
+    borrowed: bool = False
     author_name: Annotated[str, Field(min_length=1, max_length=200)]
     author_email: Annotated[str, Field(min_length=3, max_length=200)]
     commit_message: Annotated[str, Field(min_length=1, max_length=2000)]

@@ -106,7 +106,7 @@ class Work:
                     repair_failed = error.reason
         return Finished(
             at=now(),
-            text=shorten(text),
+            text=shorten(text + self._workspace.left_out),
             turns=self._turns,
             duration_seconds=self._seconds,
             changed=self.result is not None,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdlc_agents.agent.git import Git, GitError
+from sdlc_agents.agent.trees import BORROWED
+from sdlc_agents.runner.borrowed import BorrowedFiles
 from sdlc_agents.runner.protocol import JobRequest
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
@@ -72,6 +74,8 @@ class Workspace:
         self._job = job
         self._git = Git(directory.repository, protocols=("file",), environment=identity(job))
         self._committed = job.start_commit
+        self._borrowed = BorrowedFiles(self._git, directory.root / "borrowed.index")
+        self.left_out = ""
 
     async def unpack(self) -> None:
         """Check the branch out, at the job's start. Raises `GitError`."""
@@ -80,11 +84,13 @@ class Workspace:
         if job.shallow:
             shallow = "".join(f"{commit}\n" for commit in job.shallow)
             (self._directory.repository / ".git" / "shallow").write_text(shallow, encoding="ascii")
-        await self._git.run(
-            "fetch", "--quiet", str(self._directory.incoming), "refs/heads/*:refs/remotes/origin/*", seconds=600
-        )
+        references = ["refs/heads/*:refs/remotes/origin/*", *([f"{BORROWED}:{BORROWED}"] if job.borrowed else [])]
+        await self._git.run("fetch", "--quiet", str(self._directory.incoming), *references, seconds=600)
         self._exclude()
         await self._git.run("checkout", "--quiet", "--no-track", "-b", job.branch, job.start_commit, seconds=600)
+        await self._borrowed.note(job.start_commit)
+        if job.borrowed:
+            await self._borrowed.lay_over(job.start_commit)
         self._directory.incoming.unlink()
 
     async def commit(self, message: str) -> bool:
@@ -92,7 +98,10 @@ class Workspace:
         job = self._job
         await self._take_back()
         await self._git.run("update-ref", _START, job.start_commit)
+        await self._borrowed.look_again()
         await self._git.run("add", "--all", seconds=600)
+        await self._borrowed.restore()
+        self.left_out = await self._borrowed.left_out()
         tree = await self._git.run("write-tree", seconds=600)
         if tree != await self._git.run("rev-parse", f"refs/heads/{job.branch}^{{tree}}"):
             await self._git.run("commit", "--quiet", "--no-verify", f"--message={message}", seconds=600)
@@ -105,6 +114,7 @@ class Workspace:
         await self._git.run("update-ref", f"refs/heads/{self._job.branch}", self._committed)
         await self._git.run("reset", "--quiet", "--hard", seconds=600)
         await self._git.run("clean", "--quiet", "-ffd", seconds=600)
+        await self._borrowed.lay_over_again()
 
     async def _take_back(self) -> None:
         """Write the repository's configuration anew, and check the branch out, as far as git's records go.

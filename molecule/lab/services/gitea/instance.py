@@ -36,6 +36,10 @@ ROOT_URL = {root_url}
 STATIC_ROOT_PATH = {static}
 OFFLINE_MODE = true
 DISABLE_SSH = true
+LFS_START_SERVER = true
+
+[lfs]
+PATH = {directory}/lfs
 
 [database]
 DB_TYPE = sqlite3
