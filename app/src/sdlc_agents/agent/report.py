@@ -44,7 +44,8 @@ def ticket_comment(document: Mapping[str, Any], marker: str) -> str:
         f" | Turns: {document.get('turns') or 0}"
     )
     if document["status"] == "completed":
-        first = f"The SDLC AI Agents opened a pull request: {document['pr_mr_url']}"
+        did = "changed what was asked for in the" if document.get("kind") == "follow_up" else "opened a"
+        first = f"The SDLC AI Agents {did} pull request: {document['pr_mr_url']}"
     elif document["status"] == "cancelled":
         first = f"The SDLC AI Agents stopped working on this ticket: {harmless(document['error_message'])}"
     else:
