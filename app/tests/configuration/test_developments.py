@@ -74,6 +74,28 @@ async def test_a_queued_development_is_cancelled_at_once(api: httpx.AsyncClient,
     assert (untold["_id"], untold["notices"]) == (development_id, {"ticket": "pending"})
 
 
+async def test_a_follow_up_shows_what_was_asked_and_its_cancellation_is_told_to_the_reviewer(
+    api: httpx.AsyncClient, db: Database
+) -> None:
+    development_id, ticket_id = await queued(db), await queued(db)
+    comments = [{"author": "kim", "body": "Rename it.", "path": "a.py", "line": 3, "requests_changes": False}]
+    follow_up = {"pull_request_number": 7, "pull_request_url": "https://git.example/o/r/pulls/7", "of": ticket_id}
+    follow_up |= {"requested_by": "kim", "comments": comments}
+    values = {"kind": "follow_up", "follow_up": follow_up}
+    await db["developments"].update_one({"_id": development_id}, {"$set": values})
+    shown = (await api.get(f"/api/developments/{development_id}")).json()
+    assert (shown["kind"], shown["follow_up"]) == ("follow_up", follow_up)
+    older = (await api.get(f"/api/developments/{ticket_id}")).json()
+    assert (older["kind"], older["follow_up"]) == ("ticket", None)
+    for ended_id in (development_id, ticket_id):
+        assert (await api.post(f"/api/developments/{ended_id}/cancel")).status_code == httpx.codes.ACCEPTED
+    told = {document["_id"]: document["notices"] async for document in db["developments"].find()}
+    assert told == {
+        development_id: {"ticket": "pending", "pull_request": "pending"},
+        ticket_id: {"ticket": "pending"},
+    }
+
+
 async def test_the_event_of_a_cancelled_development_does_not_bring_it_back(
     api: httpx.AsyncClient, db: Database
 ) -> None:

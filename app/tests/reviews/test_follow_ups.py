@@ -16,7 +16,7 @@ from support.lab import GiteaRepository, Person
 from support.processes import Service
 from support.waiting import until
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(240)
 
 FAST = {"REVIEW_POLL_SECONDS": "0.4"}
 
@@ -42,7 +42,7 @@ class Review:
         async def queued() -> bool:
             return len(await self.follow_ups()) >= count
 
-        await until(queued, 30)
+        await until(queued, 75)
         return await self.world.developments.ended((await self.follow_ups())[count - 1]["_id"])
 
     async def answers(self, count: int = 1) -> list[str]:
@@ -64,7 +64,8 @@ class Review:
         async def more() -> bool:
             return bool((await self.watch())["fence"] >= before + times)
 
-        await until(more, 30)
+        # A consumer that was killed may have been looking: its lease must run out first.
+        await until(more, 75)
 
     async def watch(self) -> dict[str, Any]:
         """What the consumers keep of it."""
@@ -186,12 +187,12 @@ async def test_a_comment_is_followed_once_by_two_consumers_of_which_one_is_kille
         start_consumer("consumer-2", **FAST),
         start_consumer("consumer-3", **FAST),
     ):
-        await review.person.comment(review.number, "@sdlc-bot please\n" + bash("sleep 3; echo once >> once.txt"))
+        await review.person.comment(review.number, "@sdlc-bot please\n" + bash("sleep 5; echo once >> once.txt"))
 
         async def running() -> bool:
             return any(document["status"] == "running" for document in await review.follow_ups())
 
-        await until(running, 30)
+        await until(running, 75)
         first.kill()
         document = await review.follow_up()
         assert document["status"] == "completed", document["error_message"]
@@ -207,12 +208,12 @@ async def test_what_is_said_while_a_run_is_under_way_is_followed_afterwards_toge
     world: World, start_consumer: StartConsumer
 ) -> None:
     async with reviewed(world, start_consumer) as (review, _):
-        await review.person.comment(review.number, "@sdlc-bot first\n" + bash("sleep 4; echo first > first.txt"))
+        await review.person.comment(review.number, "@sdlc-bot first\n" + bash("sleep 6; echo first > first.txt"))
 
         async def running() -> bool:
             return any(document["status"] == "running" for document in await review.follow_ups())
 
-        await until(running, 30)
+        await until(running, 75)
         await review.person.comment(review.number, "@sdlc-bot second")
         await review.person.comment(review.number, "@sdlc-bot third\n" + bash("cat first.txt > third.txt"))
         await review.looked(2)
@@ -265,7 +266,7 @@ async def test_a_pull_request_that_is_closed_before_the_run_begins_gets_no_run_a
         await review.person.comment(review.number, "@sdlc-bot go on")
         async with start_consumer("consumer-2", **FAST, AGENT_RUNNER_URLS="http://127.0.0.1:1"):
             # Its runner is away, so the run cannot get far before the pull request is closed.
-            await review.world.developments.until((await self_queued(review))["_id"], {"running"})
+            await review.world.developments.until((await queued_follow_up(review))["_id"], {"running"})
         await review.repository.call("PATCH", f"/pulls/{review.number}", {"state": "closed"})
         async with start_consumer("consumer-3", **FAST):
             document = await review.follow_up()
@@ -276,11 +277,11 @@ async def test_a_pull_request_that_is_closed_before_the_run_begins_gets_no_run_a
     assert len(await review.repository.pull_requests()) == 1
 
 
-async def self_queued(review: Review) -> dict[str, Any]:
+async def queued_follow_up(review: Review) -> dict[str, Any]:
     async def queued() -> bool:
         return bool(await review.follow_ups())
 
-    await until(queued, 30)
+    await until(queued, 75)
     return (await review.follow_ups())[0]
 
 
@@ -288,8 +289,8 @@ async def test_a_branch_that_someone_moved_meanwhile_is_left_as_it_is_and_the_re
     world: World, start_consumer: StartConsumer
 ) -> None:
     async with reviewed(world, start_consumer) as (review, _):
-        await review.person.comment(review.number, "@sdlc-bot please\n" + bash("sleep 3; echo mine > mine.txt"))
-        await world.until_running((await self_queued(review))["_id"])
+        await review.person.comment(review.number, "@sdlc-bot please\n" + bash("sleep 6; echo mine > mine.txt"))
+        await world.until_running((await queued_follow_up(review))["_id"])
         await review.repository.commit({"theirs.txt": "theirs"}, branch=review.branch)
         theirs = await review.repository.head(review.branch)
         document = await review.follow_up()

@@ -7,6 +7,7 @@ import pytest
 
 from sdlc_agents.agent.development import FollowUp, ReviewComment
 from sdlc_agents.agent.follow_up import with_review
+from sdlc_agents.agent.report import ticket_comment
 from sdlc_agents.reviews.answers import answer
 
 
@@ -60,3 +61,10 @@ def test_an_endless_answer_is_cut_and_keeps_its_figures() -> None:
     text = answer({**document, "development_details": "x" * 100_000})
     assert len(text) < 10_000
     assert text.endswith("development `d1`")
+
+
+def test_the_ticket_is_told_that_a_pull_request_was_changed_and_not_opened() -> None:
+    document = {"status": "completed", "kind": "follow_up", "pr_mr_url": "https://git.example/o/r/pulls/7"}
+    assert "changed what was asked for in the pull request: https://git" in ticket_comment(document, "m")
+    del document["kind"]
+    assert "opened a pull request: https://git" in ticket_comment(document, "m")

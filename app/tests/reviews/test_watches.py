@@ -149,6 +149,18 @@ async def test_a_closed_one_is_looked_at_again_when_a_newer_run_led_to_it(
     assert again.handled.covers(COMMENT)
 
 
+async def test_a_watch_that_is_released_is_free_at_once_and_keeps_what_was_written(
+    db: Database, developments: Developments
+) -> None:
+    one, other = await watched(db, developments, "a", "b")
+    watch = await claimed(one)
+    assert await one.start(watch, follow_up(watch.development_id), watch.handled.with_([COMMENT]), again_in=0)
+    await one.release(watch)
+    assert (await claimed(other)).handled.covers(COMMENT)
+    await one.release(watch)
+    assert await one.claim([URL], 60) is None, "it was another's by then"
+
+
 async def test_a_forge_that_is_away_is_left_alone_as_a_whole(db: Database, developments: Developments) -> None:
     (repository,) = await watched(db, developments, "a")
     await repository.postpone("https://other.example", 60)

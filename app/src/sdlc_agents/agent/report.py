@@ -54,7 +54,7 @@ def start_comment(document: Mapping[str, Any], marker: str, remark: str | None =
     where = f"{document['repository_url']} on branch {document['branch_name']}"
     lines = [
         f"The SDLC AI Agents began to work on this ticket{attempt}, in {where}.",
-        f"To stop it, cancel the run in the backoffice, or POST /api/developments/{document['_id']}/cancel.",
+        f"To stop it: POST /api/developments/{document['_id']}/cancel of the configuration API.",
         *([harmless(remark)] if remark else []),
     ]
     return "\n\n".join(lines) + f"\n\n{marker}"
@@ -70,9 +70,13 @@ def ticket_comment(document: Mapping[str, Any], marker: str, remark: str | None 
     ]
     if (document.get("attempts") or 0) > 1:
         figures.append(f"Attempts: {document['attempts']}")
-    again = "retry it in the backoffice, or move the ticket to the trigger status again"
+    again = (
+        f"retry it (POST /api/developments/{document['_id']}/retry of the configuration API), or move the ticket to the "
+        "trigger status again"
+    )
     if document["status"] == "completed":
-        lines = [f"The SDLC AI Agents opened a pull request: {document['pr_mr_url']}"]
+        did = "changed what was asked for in the" if document.get("kind") == "follow_up" else "opened a"
+        lines = [f"The SDLC AI Agents {did} pull request: {document['pr_mr_url']}"]
         if check := document.get("check"):
             lines.append(f"Checks: {check_sentence(check)}")
     elif document["status"] == "cancelled":

@@ -6,6 +6,7 @@ away, it limits the rate, it refuses a token) is logged once and tried more and 
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -19,10 +20,10 @@ from sdlc_agents.reviews import rules
 from sdlc_agents.reviews.access import ForgeAccess
 from sdlc_agents.reviews.repository import Watch, WatchRepository
 
-LOOK_SECONDS = 60.0
+LOOK_SECONDS = 30.0
 """Longest that one pull request may take."""
 
-_LEASE_SECONDS = 2 * LOOK_SECONDS
+_LEASE_SECONDS = LOOK_SECONDS + 10
 _PARTS_OF_A_POLL = 4
 _PASS_SECONDS = (0.2, 15.0)
 _MOST_DOUBLINGS = 6
@@ -75,8 +76,13 @@ class ReviewPoller:
     async def _work(self, projects: dict[str, Document], urls: list[str]) -> None:
         while (watch := await self._watches.claim(urls, _LEASE_SECONDS)) is not None:
             project = projects.get(watch.jira_project_key)
-            if project is not None:
-                await self._look_at(watch, project)
+            try:
+                if project is not None:
+                    await self._look_at(watch, project)
+            except asyncio.CancelledError:
+                with suppress(UnavailableError):
+                    await self._watches.release(watch)
+                raise
 
     async def _look_at(self, watch: Watch, project: Document) -> None:
         slow = rules.SLOWEST * self._pace.poll_seconds

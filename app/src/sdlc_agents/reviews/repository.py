@@ -167,6 +167,12 @@ class WatchRepository:
         with translate_errors():
             return await in_transaction(self._db, work)
 
+    async def release(self, watch: Watch) -> None:
+        """Leave a watch to others as it is: what was written of it stays."""
+        query = {"_id": watch.url, "fence": watch.fence, "owner": self._owner}
+        with translate_errors():
+            await self._watches.update_one(query, {"$unset": {"leased_until": ""}})
+
     async def postpone(self, forge: str, seconds: float) -> None:
         """Leave every pull request on this forge alone for so long."""
         later = {"$add": ["$$NOW", int(seconds * 1000)]}
