@@ -22,14 +22,20 @@ IDLE = b'{"state": "idle"}'
 class Impostor:
     """What it answers: its state, the job's events, the result, the order to stop."""
 
-    state: Answer
-    events: Answer
-    result: Answer
-    stop: Answer
+    state: Answer = field(init=False)
+    events: Answer = field(init=False)
+    result: Answer = field(init=False)
+    stop: Answer = field(init=False)
     url: str = ""
     job: dict[str, object] = field(default_factory=dict)
     bundle: bytes = b""
     prepare: Callable[["Impostor"], None] = lambda _: None
+
+    def behave(self) -> None:
+        """From now on, be a good runner whose agent changed nothing."""
+        self.state, self.events = says(IDLE), says(finished(changed=False))
+        self.result = self.stop = says(status="204 No Content")
+        self.prepare = lambda _: None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, one request."""
@@ -105,12 +111,10 @@ def finished(**fields: object) -> bytes:
 @asynccontextmanager
 async def impostor(**answers: Answer) -> AsyncIterator[Impostor]:
     """A runner on loopback that answers so, and otherwise as a good one that changed nothing."""
-    made = Impostor(
-        state=answers.get("state", says(IDLE)),
-        events=answers.get("events", says(finished(changed=False))),
-        result=answers.get("result", says(status="204 No Content")),
-        stop=answers.get("stop", says(status="204 No Content")),
-    )
+    made = Impostor()
+    made.behave()
+    for name, answer in answers.items():
+        setattr(made, name, answer)
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0, limit=2**20)
     made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ ENDLESS: dict[str, dict[str, Answer]] = {
     "events": {"events": repeats(event("message", text="x" * 9000) * 10)},
     "an event without an end": {"events": repeats(b"x" * 65536, first=b'{"type": "message", "text": "')},
     "nonsense instead of events": {"events": says(b'{"type": "finished", "turns": -1}\n')},
-    "numbers beyond any bound": {"events": says(finished(turns=10**30))},
+    "numbers beyond any bound": {"events": says(finished().replace(b'"turns":3', b'"turns":' + b"9" * 40))},
     "nesting": {"events": says(b"[" * 200_000 + b"\n")},
     "no end of the events": {"events": says(STARTED)},
     "a result without an end": {"events": says(finished()), "result": repeats(b"x" * 65536)},
@@ -126,21 +126,18 @@ class Ended:
 
 
 async def play(world: World, start_consumer: StartConsumer, runner: Impostor) -> Ended:
-    """A ticket for the impostor, and then one for an honest runner, by the same consumer."""
+    """A ticket for the impostor, and another that the same consumer has to be there for."""
     repository = await world.repository()
     attacker = Attacker(repository, world.directory)
     before = attacker.refs()
-    honest = world.runners.urls[0]
     async with start_consumer("consumer-1", AGENT_RUNNER_URLS=runner.url, AGENT_MAX_RESULT_MB="4") as consumer:
         document = await world.developments.ended(await world.queue("Please write it down."))
-        assert consumer.process.returncode is None
+        after = attacker.refs()
         assert consumer.resident_megabytes() < MEMORY_MEGABYTES
-    after = attacker.refs()
-    async with start_consumer("consumer-2", AGENT_RUNNER_URLS=honest):
-        other = replace(world.developments, project_key=f"{world.developments.project_key}NEXT")
-        innocent = replace(world, developments=other)
-        await innocent.repository()
-        assert (await other.ended(await innocent.queue()))["status"] == "completed"
+        runner.behave()
+        second = await world.developments.ended(await world.queue("Please write it down.", number=2))
+        assert second["outcome"] == "no_change", second["error_message"]
+        assert consumer.process.returncode is None
     assert world.gitea.bot_token not in world.logs()
     return Ended(document, before, after)
 

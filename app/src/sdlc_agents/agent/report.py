@@ -71,8 +71,8 @@ def ticket_comment(document: Mapping[str, Any], marker: str, remark: str | None 
     if (document.get("attempts") or 0) > 1:
         figures.append(f"Attempts: {document['attempts']}")
     again = (
-        f"retry it (POST /api/developments/{document['_id']}/retry of the configuration API), or move the ticket to the "
-        "trigger status again"
+        f"retry it (POST /api/developments/{document['_id']}/retry of the configuration API), or move the ticket to "
+        "the trigger status again"
     )
     if document["status"] == "completed":
         did = "changed what was asked for in the" if document.get("kind") == "follow_up" else "opened a"
