@@ -24,7 +24,7 @@ class Checkout:
 
     async def committed(self) -> dict[str, str]:
         """Path to object, of the branch's head."""
-        await self.workspace.commit()
+        await self.workspace.commit("Work")
         lines = git(self.tree, "ls-tree", "-r", BRANCH).splitlines()
         return {line.partition("\t")[2]: line.split()[2] for line in lines}
 
@@ -79,7 +79,7 @@ async def test_the_files_are_there_and_git_sees_no_change(checkout: Checkout) ->
     assert (checkout.tree / "lib" / "deep" / "x.txt").read_text() == "x\n"
     assert git(checkout.tree, "status", "--porcelain") == ""
     assert git(checkout.tree, "for-each-ref", BORROWED) == ""
-    assert not await checkout.workspace.commit()
+    assert not await checkout.workspace.commit("Work")
     assert checkout.workspace.left_out == ""
 
 
@@ -112,12 +112,12 @@ async def test_a_deleted_file_is_deleted(checkout: Checkout) -> None:
 async def test_a_changed_file_is_refused_by_name(checkout: Checkout, text: str) -> None:
     (checkout.tree / "big.bin").write_text(text)
     with pytest.raises(GitError, match=r"the agent changed big\.bin, which Git LFS holds"):
-        await checkout.workspace.commit()
+        await checkout.workspace.commit("Work")
 
 
 async def test_a_pointer_put_back_by_the_agent_is_no_change(checkout: Checkout) -> None:
     (checkout.tree / "big.bin").write_text(POINTER)
-    assert not await checkout.workspace.commit()
+    assert not await checkout.workspace.commit("Work")
 
 
 @pytest.mark.parametrize(
