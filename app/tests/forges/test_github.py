@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from starlette.responses import JSONResponse, RedirectResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 from structlog.testing import capture_logs
 
 from sdlc_agents import forges
@@ -165,6 +165,25 @@ async def test_a_repository_that_is_not_seen_is_said_to_be_missing(client: httpx
 async def test_a_base_branch_that_is_missing_is_named_by_what_the_forge_says(forge: Forge) -> None:
     with pytest.raises(ForgeError, match="base is invalid"):
         await forge.ensure_pull_request(text(base="develop"))
+
+
+async def test_an_archived_repository_is_said_to_be(github: GitHub, forge: Forge) -> None:
+    github.repository["archived"] = True
+    with pytest.raises(ForgeError, match="archived and takes no changes"):
+        await forge.ensure_pull_request(text())
+
+
+async def test_a_page_in_the_place_of_an_answer_is_an_error(github: GitHub, forge: Forge) -> None:
+    github.faults["POST", PULLS] = lambda: HTMLResponse("<html>", 201)
+    with pytest.raises(ForgeError, match="login page"):
+        await forge.ensure_pull_request(text())
+
+
+async def test_a_pull_request_that_was_closed_meanwhile_may_be_asked_for_again(github: GitHub, forge: Forge) -> None:
+    document = {"message": "A pull request already exists for demo:feature/SHOP-1.", "documentation_url": ""}
+    github.faults["POST", PULLS] = lambda: JSONResponse(document, 422)
+    with pytest.raises(ForgeUnavailableError, match="does not list"):
+        await forge.ensure_pull_request(text())
 
 
 @pytest.mark.parametrize(

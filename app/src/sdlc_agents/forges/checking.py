@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from sdlc_agents.forges.addresses import RepositoryAddress
-from sdlc_agents.forges.calls import limited_until
+from sdlc_agents.forges.calls import json_or_none, limited_until
 from sdlc_agents.forges.model import Problem, ProblemCode
 
 SECONDS = 10.0
@@ -121,10 +121,7 @@ def archived(address: RepositoryAddress) -> Problem:
 
 def json_object(response: httpx.Response) -> dict[str, Any] | None:
     """The answer's document; None unless it is a JSON object."""
-    try:
-        document = response.json()
-    except ValueError:
-        return None
+    document = json_or_none(response)
     return document if isinstance(document, dict) else None
 
 

@@ -129,12 +129,14 @@ class _Api(Api):
 
 
 def missing_right(response: httpx.Response) -> str:
-    """What a token lacks that was answered 403.
+    """What a token lacks that was answered 403, or what else keeps it from writing.
 
     https://docs.github.com/rest/using-the-rest-api/troubleshooting-the-rest-api#resource-not-accessible
     """
     if response.headers.get("x-github-sso", "").startswith("required"):
         return "the repository's git_access_token must be authorized for its organization's single sign-on"
+    if "archived" in message(response):
+        return "the repository is archived and takes no changes: un-archive it"
     accepted = response.headers.get("x-accepted-github-permissions")
     if accepted:
         needed = " or ".join(
