@@ -51,7 +51,7 @@ lab-down: venv ## Remove everything that the lab made, but for its caches
 	@$(LAB) down
 
 ##@ Keep it
-.PHONY: lock docs bench-deploy bench-ingest
+.PHONY: lock docs bench-deploy bench-ingest bench-agent
 lock: ## Lock requirements.in and app/requirements*.in again, with hashes
 	@scripts/lock
 docs: venv ## Make docs/variables.md and the roles' variable tables from the argument_specs
@@ -61,3 +61,6 @@ bench-deploy: venv ## Measure the deployment's times; writes docs/benchmarks/dep
 bench-ingest: venv ## Measure how fast tickets are taken; writes docs/benchmarks/ingest.md. BENCH_QUICK=1 only shows
 	@scripts/bootstrap bench
 	@cd app && ../.venv-bench/bin/python -m benchmarks
+bench-agent: venv venv-app ## Measure what runs add to the agent's time; writes docs/benchmarks/agent.md. BENCH_QUICK=1 only shows
+	@$(LAB) test-services up >/dev/null
+	@cd app && PYTHONPATH=src:tests ../.venv-app/bin/python -m benchmarks.agent

@@ -3,23 +3,16 @@
 import asyncio
 import os
 import tempfile
-import time
 from collections import defaultdict
 from pathlib import Path
 
 import structlog
 
 from benchmarks.growth import QUICK_STEPS, STEPS, growth
+from benchmarks.progress import say
 from benchmarks.report import Results, bars, write
 from benchmarks.rounds import CONNECTIONS, VARIANTS, Measure, bench, median
 from benchmarks.world import World, world
-
-STARTED = time.monotonic()
-
-
-def say(text: str) -> None:
-    """Tell how far it is."""
-    print(f"[bench {time.monotonic() - STARTED:4.0f}s] {text}", flush=True)
 
 
 async def main() -> None:

@@ -70,12 +70,17 @@ class World:
         return queue.declaration_result.message_count or 0
 
 
+def lab_services() -> dict[str, str]:
+    """The addresses of MongoDB and RabbitMQ, by the names of the services' settings."""
+    given = os.environ if "MONGO_URL" in os.environ and "RABBITMQ_URL" in os.environ else _lab()
+    names = ("MONGO_URL", "MONGO_TLS_CA_FILE", "RABBITMQ_URL", "RABBITMQ_TLS_CA_FILE")
+    return {name: given[name] for name in names if given.get(name)}
+
+
 @asynccontextmanager
 async def world() -> AsyncIterator[World]:
     """Everything that a run needs, until the block is left; then nothing of it is left."""
-    given = os.environ if "MONGO_URL" in os.environ and "RABBITMQ_URL" in os.environ else _lab()
-    names = ("MONGO_URL", "MONGO_TLS_CA_FILE", "RABBITMQ_URL", "RABBITMQ_TLS_CA_FILE")
-    environment = {name: given[name] for name in names if given.get(name)}
+    environment = lab_services()
     settings = BackendSettings(
         mongo_url=SecretStr(environment["MONGO_URL"]),
         mongo_tls_ca_file=_path(environment.get("MONGO_TLS_CA_FILE")),

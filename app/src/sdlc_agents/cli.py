@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from sdlc_agents import __version__
+from sdlc_agents import __version__, waiting
 
 SERVICES = {
     "jira-webhook-api": "sdlc_agents.webhooks.service:run",
@@ -35,6 +35,8 @@ def version() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point; ends with 64 (EX_USAGE) when it is asked for something it does not know."""
+    # Before any library is imported: some keep what they found.
+    waiting.mend()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given in (["-h"], ["--help"]):
         print(_usage())  # noqa: T201

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome
-from sdlc_agents.agent.repository import DevelopmentRepository
+from sdlc_agents.agent.repository import DUE, DevelopmentRepository, untold
+from sdlc_agents.clock import now
 from sdlc_agents.mongo import Database
 from support.agents import Developments
 
@@ -149,7 +150,15 @@ async def test_no_more_than_the_last_hundred_attempts_are_kept(db: Database, dev
 async def test_the_look_for_retries_uses_its_index(db: Database, developments: Developments) -> None:
     for number in range(20):
         await developments.queue(number=number)
-    plan = await db["developments"].find({"status": "queued", "retry_requested_at": {"$exists": True}}).explain()
+    plan = await db["developments"].find(DUE).explain()
+    assert plan["executionStats"]["totalDocsExamined"] == 0
+
+
+async def test_the_look_for_what_is_untold_uses_its_indexes(db: Database, developments: Developments) -> None:
+    told = {"status": "completed", "completed_at": now(), "notices": {"ticket": "done", "started": "done"}}
+    for number in range(20):
+        await db["developments"].update_one({"_id": await developments.queue(number=number)}, {"$set": told})
+    plan = await db["developments"].find(untold()).explain()
     assert plan["executionStats"]["totalDocsExamined"] == 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sdlc_agents.agent.git import ASKPASS, Credentials, Git, GitError
-from sdlc_agents.agent.workspace import Transport
+from sdlc_agents.agent.remote import Transport
 from support.lab import Gitea
 from support.relay import EgressProxy
 from support.repositories import make_repository

@@ -169,6 +169,27 @@ async def test_a_consumer_that_is_stopped_hands_its_run_back(world: World, start
     assert len(await repository.pull_requests()) == 1
 
 
+async def test_a_consumer_that_is_stopped_while_it_publishes_finishes_that_first(
+    world: World, start_consumer: StartConsumer
+) -> None:
+    repository = await world.repository()
+    loop = asyncio.get_running_loop()
+    async with start_consumer() as consumer:
+        development_id = await world.queue(bash("echo done > done.txt"))
+
+        async def accepted() -> bool:
+            return "result_accepted" in consumer.log.read_text()
+
+        await until(accepted, 60)
+        began = loop.time()
+        consumer.terminate()
+        assert await consumer.ended() == 0
+        assert loop.time() - began < 12
+        document = await world.developments.get(development_id)
+    assert (document["status"], document["attempts"]) == ("completed", 1)
+    assert len(await repository.pull_requests()) == 1
+
+
 async def test_a_ticket_whose_message_was_lost_is_worked_on(world: World, start_consumer: StartConsumer) -> None:
     await world.repository()
     development_id = await world.developments.queue("Please write it down.", age=timedelta(minutes=5))
@@ -252,9 +273,53 @@ async def test_a_spent_budget_fails_the_run(world: World, start_consumer: StartC
     await world.repository()
     async with start_consumer(AGENT_MAX_COST_USD="0.05"):
         document = await world.developments.ended(await world.queue("[[lab:endless input-tokens=20000]]"))
-    assert document["status"] == "failed"
-    assert document["outcome"] in {"cost_limit", "model_error"}
+    assert (document["status"], document["outcome"]) == ("failed", "cost_limit")
+    assert "of its 0.05 USD" in document["error_message"]
+    assert "agent.max_cost_usd" in document["error_message"]
     assert 0.05 <= document["cost_usd"] < 0.2
+
+
+async def test_a_project_that_spends_its_day_fails_the_run_and_the_next_is_not_begun(
+    world: World, start_consumer: StartConsumer
+) -> None:
+    await world.repository()
+    key = world.developments.project_key
+    await world.db["projects"].update_one({"jira_project_key": key}, {"$set": {"agent": {"daily_budget_usd": 0.05}}})
+    async with start_consumer():
+        during = await world.developments.ended(await world.queue("[[lab:endless input-tokens=20000]]"))
+        asked = len(world.proxy.asked)
+        after = await world.developments.ended(await world.queue("Please write it down.", number=2))
+    for document in (during, after):
+        assert (document["status"], document["outcome"]) == ("failed", "budget_spent"), document["error_message"]
+        assert f"the day's budget of project {key} is spent" in document["error_message"]
+        assert "of 0.05 USD; it begins anew at" in document["error_message"]
+        assert "agent.daily_budget_usd" in document["error_message"]
+    assert during["cost_usd"] >= 0.05
+    assert after["cost_usd"] == 0
+    assert len(world.proxy.asked) == asked, "the repository was fetched for a run that could not begin"
+    assert await world.db["agent_jobs"].count_documents({}) == 1
+
+
+async def test_the_egress_token_of_a_job_is_kept_as_a_hash_and_hidden_in_the_transcript(
+    world: World, start_consumer: StartConsumer
+) -> None:
+    await world.repository()
+    await world.runners.start({"EGRESS_PROXY_URL": "http://127.0.0.1:9"})
+    key = world.developments.project_key
+    policy = {"agent": {"egress_hosts": ["packages.example", ".cdn.example"]}}
+    await world.db["projects"].update_one({"jira_project_key": key}, {"$set": policy})
+    async with start_consumer(AGENT_RUNNER_URLS=world.runners.urls[-1]):
+        development_id = await world.queue(bash("env | grep -i https_proxy; env | sha256sum > sum.txt"))
+        document = await world.developments.ended(development_id)
+    assert document["status"] == "completed", document["error_message"]
+    (job,) = await world.db["agent_jobs"].find({"development_id": development_id}).to_list()
+    assert job["egress_hosts"] == ["packages.example", ".cdn.example"]
+    assert len(job["egress_sha256"]) == 64
+    events = await world.db["agent_events"].find({"development_id": development_id}).to_list()
+    shown = "\n".join(str(event.get("content") or "") for event in events)
+    assert f"https_proxy=http://{job['_id']}:[hidden]@127.0.0.1:9" in shown
+    assert "sdlc-egress-" not in shown
+    assert "sdlc-egress-" not in world.logs()
 
 
 async def test_a_token_that_the_forge_refuses_is_named(world: World, start_consumer: StartConsumer) -> None:
@@ -345,10 +410,11 @@ async def test_the_ticket_is_told_once_how_it_ended(world: World, start_consumer
                 {"_id": development_id}, {"$set": {"notices": {"ticket": "pending"}}}
             )
             await until(told)
-        (comment,) = (await jira.get(f"/issue/{key}/comment")).json()["comments"]
-    assert document["pr_mr_url"] in comment["body"]
-    assert "Cost: 0.0" in comment["body"]
-    assert "Turns: " in comment["body"]
+        began, end = [entry["body"] for entry in (await jira.get(f"/issue/{key}/comment")).json()["comments"]]
+    assert f"began to work on this ticket, in {document['repository_url']} on branch feature/{key}" in began
+    assert f"POST /api/developments/{development_id}/cancel" in began
+    for part in (document["pr_mr_url"], "Outcome: completed (pull_request)", "Cost: 0.0", "Duration: ", "Turns: "):
+        assert part in end
 
 
 async def test_a_missing_setting_ends_the_consumer_naming_all_of_them(start_consumer: StartConsumer) -> None:

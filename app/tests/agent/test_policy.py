@@ -7,6 +7,7 @@ import pytest
 from sdlc_agents.agent.development import RunFailedError
 from sdlc_agents.agent.policy import RunPolicy
 from sdlc_agents.agent.settings import ConsumerSettings
+from sdlc_agents.spending.budgets import Limits
 from support.backends import MakeSettings
 
 
@@ -44,6 +45,16 @@ def test_limits_are_not_raised(settings: ConsumerSettings) -> None:
     assert (held.max_turns, held.timeout_seconds, held.max_cost_usd) == (50, 600, 2)
 
 
+def test_budgets_are_lowered_and_not_raised(make_settings: MakeSettings, settings: ConsumerSettings) -> None:
+    given = settings.model_dump() | {"agent_daily_budget_usd": 20.0, "llm_gateway_monthly_budget_usd": 900.0}
+    held = make_settings(ConsumerSettings, **given)
+    assert RunPolicy.of({}, settings).limits == Limits()
+    assert policy(settings, daily_budget_usd=5).limits == Limits(project_day=5)
+    assert policy(held, monthly_budget_usd=100).limits == Limits(20, 100, 900)
+    assert policy(held, daily_budget_usd=50).limits.project_day == 20
+    assert policy(held, daily_budget_usd=2).limits.project_day == 2
+
+
 def test_tools_are_those_that_both_allow(settings: ConsumerSettings) -> None:
     assert policy(settings, tools=["Write", "Bash", "Read"]).tools == ("Read", "Bash")
 
@@ -51,3 +62,10 @@ def test_tools_are_those_that_both_allow(settings: ConsumerSettings) -> None:
 def test_no_common_tool_says_which_there_are(settings: ConsumerSettings) -> None:
     with pytest.raises(RunFailedError, match="Read, Edit, Bash"):
         policy(settings, tools=["Write"])
+
+
+def test_the_projects_check_is_asked_for_where_it_has_one(settings: ConsumerSettings) -> None:
+    check = policy(settings, check_command="make test", check_timeout_seconds=90).check
+    assert check is not None
+    assert (check.command, check.timeout_seconds) == ("make test", 90)
+    assert policy(settings).check is None

@@ -5,7 +5,6 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -34,6 +33,95 @@ def runs(word: str) -> bool:
             if word.encode() in path.read_bytes().split(b"\0"):
                 return True
     return False
+
+
+def mentions(word: str) -> bool:
+    """Whether a git has this in one of its arguments."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            command = path.read_bytes()
+            if command.startswith(b"git\0") and word.encode() in command:
+                return True
+    return False
+
+
+async def test_a_run_that_waits_for_a_runner_is_cancelled_at_once(
+    world: World, start_consumer: StartConsumer, steering: DevelopmentService
+) -> None:
+    await world.repository()
+    async with start_consumer(AGENT_RUNNER_URLS="http://127.0.0.1:1", RUNNER_WAIT_SECONDS="60"):
+        development_id = await world.queue(bash("echo done > done.txt"))
+
+        async def waits() -> bool:
+            return bool((await world.developments.get(development_id))["prompt"])
+
+        await until(waits, 60)
+        await steering.cancel(development_id, PERSON)
+        document = await world.developments.ended(development_id, 5)
+    assert (document["status"], document["cost_usd"]) == ("cancelled", 0)
+
+
+async def test_a_run_that_clones_is_cancelled_at_once_and_its_git_is_dead(
+    world: World, start_consumer: StartConsumer, steering: DevelopmentService
+) -> None:
+    repository = await world.repository()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as stalled:
+        port = stalled.sockets[0].getsockname()[1]
+        async with start_consumer(EGRESS_PROXY_URL=f"http://127.0.0.1:{port}"):
+            development_id = await world.queue(bash("echo done > done.txt"))
+
+            async def clones() -> bool:
+                return mentions(repository.name)
+
+            await until(clones, 60)
+            await steering.cancel(development_id, PERSON)
+            document = await world.developments.ended(development_id, 5)
+            assert not mentions(repository.name)
+    assert (document["status"], document["outcome"]) == ("cancelled", "cancelled")
+
+
+async def test_a_development_that_waits_behind_another_is_cancelled_and_never_begins(
+    world: World, start_consumer: StartConsumer, steering: DevelopmentService
+) -> None:
+    repository = await world.repository()
+    async with start_consumer(SWEEP_SECONDS="60"), start_consumer("consumer-2"):
+        first = await world.queue(bash("sleep 4; echo done > done.txt"))
+        await world.until_running(first)
+        second = await world.queue(bash("echo two > two.txt"))
+
+        async def waits() -> bool:
+            return "retry_requested_at" in await world.developments.get(second)
+
+        await until(waits, 30)
+        assert (await steering.cancel(second, PERSON)).status == "cancelled"
+        assert (await world.developments.ended(first))["status"] == "completed"
+    document = await world.developments.get(second)
+    assert (document["status"], document.get("attempts", 0)) == ("cancelled", 0)
+    assert "two.txt" not in {entry["path"] for entry in await repository.call("GET", "/contents?ref=main")}
+
+
+async def test_the_transcript_keeps_the_events_of_all_attempts(
+    world: World, start_consumer: StartConsumer, steering: DevelopmentService
+) -> None:
+    await world.repository()
+    async with start_consumer():
+        development_id = await world.queue("[[lab:nothing]]")
+        assert (await world.developments.ended(development_id))["outcome"] == "no_change"
+        await steering.retry(development_id, PERSON)
+        await world.developments.until(development_id, {"running"}, 5)
+        document = await world.developments.ended(development_id)
+    page = await steering.transcript(development_id, 200, None)
+    jobs = list(dict.fromkeys(event.job_id for event in page.items))
+    assert [entry["attempt"] for entry in document["attempts_log"]] == [1, 2]
+    assert len(jobs) == 2
+    for job in jobs:
+        types = [event.type for event in page.items if event.job_id == job]
+        assert (types[0], types[-1]) == ("started", "finished")
 
 
 async def test_a_cancelled_run_stops_within_two_seconds_and_says_who_and_what_it_cost(
@@ -187,12 +275,14 @@ async def test_the_ticket_is_told_of_each_cancellation(
     await world.repository()
     async with jira_with_a_ticket() as (port, jira, key):
 
-        async def comments(number: int) -> list[dict[str, Any]]:
-            found: list[dict[str, Any]] = []
+        async def comments(number: int) -> list[str]:
+            """So many that tell of an end, oldest first."""
+            found: list[str] = []
 
             async def there() -> bool:
                 nonlocal found
-                found = (await jira.get(f"/issue/{key}/comment")).json()["comments"]
+                listed = (await jira.get(f"/issue/{key}/comment")).json()["comments"]
+                found = [entry["body"] for entry in listed if "Outcome: " in entry["body"]]
                 return len(found) == number
 
             await until(there, 30)
@@ -208,6 +298,8 @@ async def test_the_ticket_is_told_of_each_cancellation(
             await steering.retry(development_id, PERSON)
             await world.until_running(development_id)
             await steering.cancel(development_id, PERSON)
+            asked = time.monotonic()
             told = await comments(2)
+            assert time.monotonic() - asked < 5
     for comment in told:
-        assert "stopped working on this ticket: cancelled by Ops key" in comment["body"]
+        assert "stopped working on this ticket: cancelled by Ops key" in comment

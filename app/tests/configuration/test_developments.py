@@ -69,8 +69,31 @@ async def test_a_queued_development_is_cancelled_at_once(api: httpx.AsyncClient,
     assert (body["error_message"], body["completed_at"]) == ("cancelled by write", body["cancel_requested_at"])
     assert await consumer(db).claim(development_id) is None
     assert await consumer(db).claim_any() is None
-    ((notice, document),) = await consumer(db).pending_notices()
-    assert (notice, document["_id"]) == ("ticket", development_id)
+    untold = await consumer(db).take_untold()
+    assert untold is not None
+    assert (untold["_id"], untold["notices"]) == (development_id, {"ticket": "pending"})
+
+
+async def test_a_follow_up_shows_what_was_asked_and_its_cancellation_is_told_to_the_reviewer(
+    api: httpx.AsyncClient, db: Database
+) -> None:
+    development_id, ticket_id = await queued(db), await queued(db)
+    comments = [{"author": "kim", "body": "Rename it.", "path": "a.py", "line": 3, "requests_changes": False}]
+    follow_up = {"pull_request_number": 7, "pull_request_url": "https://git.example/o/r/pulls/7", "of": ticket_id}
+    follow_up |= {"requested_by": "kim", "comments": comments}
+    values = {"kind": "follow_up", "follow_up": follow_up}
+    await db["developments"].update_one({"_id": development_id}, {"$set": values})
+    shown = (await api.get(f"/api/developments/{development_id}")).json()
+    assert (shown["kind"], shown["follow_up"]) == ("follow_up", follow_up)
+    older = (await api.get(f"/api/developments/{ticket_id}")).json()
+    assert (older["kind"], older["follow_up"]) == ("ticket", None)
+    for ended_id in (development_id, ticket_id):
+        assert (await api.post(f"/api/developments/{ended_id}/cancel")).status_code == httpx.codes.ACCEPTED
+    told = {document["_id"]: document["notices"] async for document in db["developments"].find()}
+    assert told == {
+        development_id: {"ticket": "pending", "pull_request": "pending"},
+        ticket_id: {"ticket": "pending"},
+    }
 
 
 async def test_the_event_of_a_cancelled_development_does_not_bring_it_back(
@@ -126,11 +149,11 @@ async def test_a_failed_development_is_queued_again_with_its_attempts_kept(
     told = {name: attempt[name] for name in ("attempt", "outcome", "error_message", "cost_usd")}
     assert told == {"attempt": 1, "outcome": "no_change", "error_message": "nothing was changed", "cost_usd": 0.5}
     assert set(body["timings"]) == {"accepted_at", "retried_at"}
-    assert await consumer(db).retry_waits()
+    assert await consumer(db).one_is_due()
     claim = await consumer(db).claim_any()
     assert claim is not None
     assert (claim.attempt, claim.tries, claim.fence) == (2, 1, 2)
-    assert not await consumer(db).retry_waits()
+    assert not await consumer(db).one_is_due()
     entry = await db["audit_log"].find_one({"action": "development.retried"})
     assert entry is not None
     assert (entry["before"]["status"], entry["after"]["status"]) == ("failed", "queued")

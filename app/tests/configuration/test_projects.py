@@ -376,3 +376,27 @@ async def test_a_policy_that_cannot_be_kept_names_its_field(
     response = await api.post("/api/projects", json=project(**fields))
     assert response.status_code == 400
     assert response.json()["error"].startswith(named)
+
+
+MOVES = ("status_when_started", "status_when_completed", "status_when_failed")
+
+
+@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize(
+    ("trigger", "status"), [(None, "in development"), ({"status": "Ready for AI"}, " Ready for AI ")]
+)
+async def test_a_ticket_is_not_moved_to_what_starts_a_development(
+    api: httpx.AsyncClient, name: str, trigger: dict[str, Any] | None, status: str
+) -> None:
+    refused = await api.post("/api/projects", json=project(trigger=trigger, ticket={name: status}))
+    assert refused.status_code == 400
+    assert refused.json()["error"].startswith(f"ticket.{name}: ")
+    body = await created(api, trigger=trigger, ticket={name: "In Review"})
+    changed = project(trigger={"status": "in review"}, ticket={name: "In Review"})
+    assert (await api.put(f"/api/projects/{body['id']}", json=changed)).status_code == 400
+    assert (await api.get(f"/api/projects/{body['id']}")).json() == body
+
+
+async def test_with_a_trigger_of_its_own_the_appliances_status_is_one_like_others(api: httpx.AsyncClient) -> None:
+    body = await created(api, trigger={"status": "Ready for AI"}, ticket={"status_when_started": "In Development"})
+    assert body["ticket"]["status_when_started"] == "In Development"

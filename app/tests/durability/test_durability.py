@@ -20,12 +20,12 @@ import orjson
 import pymongo
 import pytest
 
-from durability.engines import Engine, mongod, rabbitmq
 from durability.ledger import Ledger, Report, settle
 from sdlc_agents.migrations import schema
 from sdlc_agents.mongo import Database, Document
 from sdlc_agents.webhooks.signature import sign
 from support.deliveries import ticket
+from support.engines import Engine, mongod, rabbitmq
 from support.processes import Service, free_port, service
 from support.waiting import until
 from support.webhook_service import SECRET

@@ -88,3 +88,41 @@ async def test_an_events_age_is_counted_from_when_it_was_stored(version_1: Datab
     event = await version_1["agent_events"].find_one({"_id": young})
     assert event is not None
     assert now() - event["stored_at"] < timedelta(minutes=1)
+
+
+async def test_of_two_runs_of_a_ticket_the_one_that_was_begun_last_goes_on(fresh: Database) -> None:
+    await schema.migrate(fresh)
+    await fresh["developments"].drop_index("one_run_a_ticket")
+    await fresh["schema_version"].update_one({"_id": "database"}, {"$set": {"version": 2}})
+
+    def running(name: str, key: str, claimed_at: datetime) -> dict[str, Any]:
+        return {
+            "_id": name,
+            "status": "running",
+            "jira_issue_id": "1",
+            "jira_issue_key": key,
+            "jira_project_key": "T",
+            "prompt": "",
+            "created_at": STORED,
+            "attempts": 1,
+            "lease": {"owner": "c", "fence": 3, "expires_at": STORED + timedelta(days=9000)},
+            "timings": {"claimed_at": claimed_at},
+        }
+
+    await fresh["developments"].insert_many(
+        [
+            running("older", "T-1", STORED),
+            running("newer", "T-1", STORED + timedelta(seconds=5)),
+            running("alone", "T-2", STORED),
+        ]
+    )
+    assert await schema.migrate(fresh) is True
+    found = {document["_id"]: document async for document in fresh["developments"].find()}
+    assert {name: document["status"] for name, document in found.items()} == {
+        "older": "queued",
+        "newer": "running",
+        "alone": "running",
+    }
+    assert (found["older"]["attempts"], found["older"]["lease"]["fence"]) == (0, 3)
+    assert found["older"]["lease"]["expires_at"] < found["newer"]["lease"]["expires_at"]
+    assert await schema.migrate(fresh) is False

@@ -1,8 +1,6 @@
 """One job, from bundle to bundle: the runner a process, Claude Code the real one, the model scripted."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,95 +8,11 @@ import httpx
 import orjson
 import pytest
 
+from runner.client import BRANCH, Client, alive, bash
 from sdlc_agents.mongo import Database
-from support.agents import GatewayProcess, RunnerProcesses, open_job
-from support.repositories import bundle, commit, git, make_repository
+from support.agents import RunnerProcesses
+from support.repositories import bundle, commit, git
 from support.waiting import until
-
-BRANCH = "feature/SHOP-1"
-
-
-@dataclass
-class Client:
-    """A consumer, as far as the runner sees one."""
-
-    url: str
-    http: httpx.AsyncClient
-    job: dict[str, Any]
-    bundle: Path
-    events: list[dict[str, Any]] = field(default_factory=list)
-
-    async def run(self, **given: Any) -> list[dict[str, Any]]:
-        async with self.start(**given) as response:
-            assert response.status_code == 200, await response.aread()
-            async for line in response.aiter_lines():
-                if line:
-                    self.events.append(orjson.loads(line))
-        return self.events
-
-    def start(self, **given: Any) -> Any:
-        job = orjson.dumps(self.job | given).decode()
-        return self.http.stream(
-            "POST", f"{self.url}/v1/jobs", data={"job": job}, files={"bundle": ("b", self.bundle.read_bytes())}
-        )
-
-    async def result(self, repository: Path) -> str:
-        """Fetch the result into the repository; its commit."""
-        response = await self.http.get(f"{self.url}/v1/jobs/{self.job['job_id']}/bundle")
-        assert response.status_code == 200
-        path = repository.parent / "result.bundle"
-        path.write_bytes(response.content)
-        git(repository, "fetch", "--quiet", str(path), f"{BRANCH}:result")
-        return git(repository, "rev-parse", "result")
-
-    async def discard(self) -> int:
-        return (await self.http.delete(f"{self.url}/v1/jobs/{self.job['job_id']}")).status_code
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    return make_repository(tmp_path / "origin", {"README.md": "# A thing\n", "tests/test_x.py": ""})
-
-
-@pytest.fixture
-async def client(
-    runners: RunnerProcesses, gateway: GatewayProcess, db: Database, repository: Path, tmp_path: Path
-) -> AsyncIterator[Client]:
-    job_id, token = await open_job(db)
-    job = {
-        "job_id": job_id,
-        "prompt": "Do SHOP-1",
-        "base_branch": "main",
-        "branch": BRANCH,
-        "start_commit": git(repository, "rev-parse", "main"),
-        "author_name": "SDLC AI Agents",
-        "author_email": "agents@example.test",
-        "commit_message": "[SHOP-1] A change",
-        "job_token": token,
-        "gateway_url": gateway.url,
-        "model": "claude-sonnet-5-5",
-        "max_turns": 20,
-        "timeout_seconds": 60,
-        "max_cost_usd": 5,
-        "tools": ["Read", "Edit", "Write", "Glob", "Grep", "Bash"],
-    }
-    url = await runners.start({"COLLECT_SECONDS": "20"})
-    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
-        yield Client(url, http, job, bundle(repository, tmp_path / "start.bundle", "main"))
-
-
-def bash(command: str) -> str:
-    """A prompt that makes the scripted model run this."""
-    return f"[[lab:bash]]\n```bash\n{command}\n```\n"
-
-
-def alive(pid: Path) -> bool:
-    """Whether the process whose id is in the file runs (a zombie does not)."""
-    try:
-        stat = Path(f"/proc/{int(pid.read_text())}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return stat.rpartition(") ")[2][0] not in "ZX"
 
 
 async def test_the_agents_work_comes_back_as_a_commit_on_the_branch(client: Client, repository: Path) -> None:
@@ -201,6 +115,26 @@ async def test_a_consumer_that_goes_away_takes_its_job_with_it(
     assert not alive(pid)
 
 
+async def test_a_result_that_nobody_asks_for_frees_the_runner(client: Client, runners: RunnerProcesses) -> None:
+    client.url = await runners.start({"COLLECT_SECONDS": "1"})
+    runner = runners.current[client.url]
+    await client.run()
+    assert await runner.ended() == 0
+
+
+async def test_a_result_that_was_asked_for_stays_until_it_is_fetched(
+    client: Client, runners: RunnerProcesses, repository: Path
+) -> None:
+    client.url = await runners.start({"COLLECT_SECONDS": "1"})
+    runner = runners.current[client.url]
+    await client.run()
+    await client.result(repository)
+    with pytest.raises(TimeoutError):
+        await runner.ended(seconds=2)
+    assert await client.discard() == 204
+    assert await runner.ended() == 0
+
+
 async def test_the_repositorys_own_settings_hooks_and_servers_do_not_run(
     client: Client, repository: Path, tmp_path: Path
 ) -> None:
@@ -266,6 +200,38 @@ async def test_tools_in_the_sandbox_are_told_of_the_proxy_and_the_authorities_bu
     shown = "\n".join(event["content"] for event in client.events if event["type"] == "tool")
     for line in ("https_proxy=http://127.0.0.1:9", "HTTPS_PROXY=http://127.0.0.1:9", f"SSL_CERT_FILE={ca_file}"):
         assert line in shown
+
+
+async def test_the_proxy_is_shown_the_jobs_token_where_the_project_may_reach_anything(
+    client: Client, runners: RunnerProcesses
+) -> None:
+    client.url = await runners.start({"EGRESS_PROXY_URL": "http://127.0.0.1:9"})
+    token = "sdlc-egress-0123456789"
+    await client.run(prompt=bash("env"), egress_token=token)
+    assert client.events[-1]["type"] == "finished", client.events[-1]
+    shown = "\n".join(event["content"] for event in client.events if event["type"] == "tool")
+    assert f"https_proxy=http://{client.job['job_id']}:{token}@127.0.0.1:9" in shown
+    assert token not in runners.current[client.url].log.read_text()
+
+
+async def test_the_agent_is_offered_the_jobs_tools_and_no_other(client: Client) -> None:
+    await client.run(prompt="[[lab:tools]]", tools=["Read", "Edit", "Glob", "Grep", "Bash"])
+    end = client.events[-1]
+    offered = set(end["text"].removeprefix("On offer: ").split())
+    assert offered == {"Read", "Edit", "Glob", "Grep", "Bash"}
+
+
+async def test_a_tool_that_the_job_does_not_allow_is_refused_however_it_is_called(
+    client: Client, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    prompt = bash(f"echo ran > {trace}").replace("[[lab:bash]]", "[[lab:bash anyway=1]]")
+    await client.run(prompt=prompt, tools=["Read", "Edit", "Glob", "Grep"])
+    (call,) = (event for event in client.events if event["type"] == "tool" and event["phase"] == "call")
+    (result,) = (event for event in client.events if event["type"] == "tool" and event["phase"] == "result")
+    assert call["name"] == "Bash"
+    assert result["is_error"]
+    assert not trace.exists()
 
 
 async def test_a_shallow_start_is_enough(client: Client, repository: Path, tmp_path: Path) -> None:

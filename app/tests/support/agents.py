@@ -5,7 +5,7 @@ import hashlib
 import secrets
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -106,10 +106,16 @@ async def gateway(
 
 
 class RunnerProcesses:
-    """Starts runners, and starts each again when it ends, as Docker does."""
+    """Starts runners, and starts each again when it ends, as Docker does.
 
-    def __init__(self, stack: AsyncExitStack, directory: Path) -> None:
+    `prefix` makes the command that runs one, from its job directory.
+    """
+
+    def __init__(
+        self, stack: AsyncExitStack, directory: Path, prefix: Callable[[Path], Sequence[str]] = lambda _: ()
+    ) -> None:
         self._stack = stack
+        self._prefix = prefix
         self._directory = directory
         self._tasks: list[asyncio.Task[None]] = []
         self.urls: list[str] = []
@@ -142,7 +148,8 @@ class RunnerProcesses:
             **environment,
         }
         while True:
-            async with service("agent-runner", given, self._directory / "runner.log") as running:
+            prefix = self._prefix(directory)
+            async with service("agent-runner", given, self._directory / "runner.log", prefix=prefix) as running:
                 self.current[url] = running
                 up.set()
                 await running.process.wait()
@@ -159,7 +166,7 @@ async def runners(tmp_path: Path) -> AsyncIterator[RunnerProcesses]:
             await processes.stop()
 
 
-async def open_job(db: Database, *, max_cost_usd: float = 5.0, seconds: float = 600) -> tuple[str, str]:
+async def open_job(db: Database, *, max_cost_usd: float = 5.0, seconds: float = 600, **fields: Any) -> tuple[str, str]:
     """A job that the gateway knows: (job id, token)."""
     job_id, token = uuid.uuid4().hex, f"sdlc-job-{secrets.token_urlsafe(32)}"
     await db["agent_jobs"].insert_one(
@@ -169,6 +176,7 @@ async def open_job(db: Database, *, max_cost_usd: float = 5.0, seconds: float = 
             "development_id": uuid.uuid4().hex,
             "max_cost_usd": max_cost_usd,
             "expires_at": now() + timedelta(seconds=seconds),
+            **fields,
         }
     )
     return job_id, token

@@ -1,5 +1,6 @@
 """Holds every answer of the configuration API against its OpenAPI document."""
 
+import json
 from typing import Any
 
 import httpx
@@ -47,4 +48,10 @@ class Conformance:
             assert response.content == b""
             return
         assert response.headers["Content-Type"] in told["content"]
+        if response.headers["Content-Type"] == "text/event-stream":
+            for frame in response.text.split("\n\n"):
+                if frame.startswith("id: "):
+                    event = self.validator("components", "schemas", "TranscriptEventOutput")
+                    event.validate(json.loads(frame.partition("\ndata: ")[2]))
+            return
         self.validator(*place, "content", "application/json", "schema").validate(response.json())

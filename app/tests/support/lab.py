@@ -13,6 +13,9 @@ from typing import Any
 
 import httpx
 
+from sdlc_agents.agent.git import Credentials, Git
+from sdlc_agents.agent.remote import Transport
+
 MOLECULE = Path(__file__).resolve().parents[3] / "molecule"
 API_KEY = "sk-lab-" + "k" * 40
 JIRA_TOKEN = "jira-" + "t" * 40
@@ -41,19 +44,26 @@ class Gitea:
     bot_token: str
     ca_file: Path
 
-    async def call(self, method: str, path: str, document: Any = None, *, accept: tuple[int, ...] = ()) -> Any:
-        """One call of its API as the administrator; fails on an error status that is not in `accept`."""
+    async def call(
+        self, method: str, path: str, document: Any = None, *, accept: tuple[int, ...] = (), token: str = ""
+    ) -> Any:
+        """One call of its API as the administrator or a token's owner: JSON, or the text of an answer that is none.
+
+        Fails on an error status that is not in `accept`.
+        """
         authority = ssl.create_default_context(cafile=self.ca_file)
         async with httpx.AsyncClient(verify=authority, trust_env=False, timeout=20) as client:
             response = await client.request(
                 method,
                 f"{self.url}/api/v1{path}",
                 json=document,
-                headers={"Authorization": f"token {self.admin_token}"},
+                headers={"Authorization": f"token {token or self.admin_token}"},
             )
         if response.status_code not in accept:
             response.raise_for_status()
-        return response.json() if response.content else None
+        if not response.content:
+            return None
+        return response.json() if "json" in response.headers["content-type"] else response.text
 
     async def make_user(self, *scopes: str) -> tuple[str, str]:
         """A user that no other test uses: name, and a token of these scopes."""
@@ -90,9 +100,17 @@ class GiteaRepository:
         """As a project names it."""
         return f"{self.gitea.url}/demo/{self.name}"
 
-    async def call(self, method: str, path: str, document: Any = None, *, accept: tuple[int, ...] = ()) -> Any:
+    async def call(
+        self, method: str, path: str, document: Any = None, *, accept: tuple[int, ...] = (), token: str = ""
+    ) -> Any:
         """One call about this repository."""
-        return await self.gitea.call(method, f"/repos/demo/{self.name}{path}", document, accept=accept)
+        return await self.gitea.call(method, f"/repos/demo/{self.name}{path}", document, accept=accept, token=token)
+
+    async def person(self) -> "Person":
+        """Somebody who may write to it."""
+        name, token = await self.gitea.make_user("write:repository", "write:issue")
+        await self.call("PUT", f"/collaborators/{name}", {"permission": "write"})
+        return Person(self, name, token)
 
     async def commit(
         self, files: Mapping[str, str], *, branch: str = "main", new_branch: str | None = None, message: str = "change"
@@ -106,6 +124,13 @@ class GiteaRepository:
         if new_branch is not None:
             document["new_branch"] = new_branch
         await self.call("POST", "/contents", document)
+
+    async def push(self, directory: Path, *references: str) -> None:
+        """Push from a repository on disk, by force, as the administrator."""
+        transport = Transport(None, self.gitea.ca_file)
+        git = Git(directory, transport.protocols, transport.options())
+        credentials = Credentials(self.gitea.url, "lab-admin", self.gitea.admin_token)
+        await git.run("push", "--quiet", "--force", f"{self.url}.git", *references, credentials=credentials)
 
     async def head(self, branch: str) -> str | None:
         """The branch's commit; None without such a branch."""
@@ -121,3 +146,24 @@ class GiteaRepository:
         """A file's text."""
         found = await self.call("GET", f"/contents/{path}?ref={branch}")
         return base64.b64decode(found["content"]).decode()
+
+
+@dataclass(frozen=True)
+class Person:
+    """A colleague of the bot's, who looks at its pull requests."""
+
+    repository: GiteaRepository
+    name: str
+    token: str
+
+    async def comment(self, number: int, body: str) -> None:
+        """Write a plain comment."""
+        await self.repository.call("POST", f"/issues/{number}/comments", {"body": body}, token=self.token)
+
+    async def review(self, number: int, event: str, body: str, **lines: tuple[str, int]) -> None:
+        """Submit a review (or begin one, `event="PENDING"`); `lines` are comments: text=(path, line)."""
+        comments = [
+            {"path": path, "new_position": line, "body": text.replace("_", " ")} for text, (path, line) in lines.items()
+        ]
+        document = {"event": event, "body": body, "comments": comments}
+        await self.repository.call("POST", f"/pulls/{number}/reviews", document, token=self.token)

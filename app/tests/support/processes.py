@@ -5,15 +5,19 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from sdlc_agents.runner.processes import descendants
+
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 _READY_SECONDS = 60.0
+_RESTART_SECONDS = 0.1
+_KEPT_READY_SECONDS = 180.0
 # Queue and exchange names of a test's own, as the `broker` fixture makes them.
 _LAUNCH = """
 import os, sys
@@ -77,12 +81,16 @@ class Service:
 
 @asynccontextmanager
 async def service(
-    name: str, environment: Mapping[str, str], log: Path, *, ready: bool = True
+    name: str, environment: Mapping[str, str], log: Path, *, ready: bool = True, prefix: Sequence[str] = ()
 ) -> AsyncIterator[Service]:
-    """`sdlc-agents <name>` with nothing but this environment; killed when the block is left."""
+    """`sdlc-agents <name>` with nothing but this environment; killed when the block is left.
+
+    `prefix` is a command that runs it, and that takes it along when it is killed itself.
+    """
     port = free_port()
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
+            *prefix,
             sys.executable,
             "-c",
             _LAUNCH,
@@ -107,6 +115,82 @@ async def service(
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGKILL)
         await process.wait()
+
+
+class Kept:
+    """A service that is started again with the same environment whenever it ends, as Docker does with a container."""
+
+    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
+        self._name = name
+        self._environment = environment
+        self._log = log
+        self._task: asyncio.Task[None] | None = None
+        self._running: Service | None = None
+        self._up = asyncio.Event()
+
+    @property
+    def current(self) -> Service:
+        """The process that runs, or ran last."""
+        assert self._running is not None
+        return self._running
+
+    def start(self) -> None:
+        """Have it run from now on."""
+        self._task = asyncio.create_task(self._keep(), name=self._name)
+
+    async def ready(self) -> None:
+        """Return when it is ready; it may be starting again, and have others to wait for."""
+        async with asyncio.timeout(_KEPT_READY_SECONDS), httpx.AsyncClient(trust_env=False) as client:
+            while True:
+                await self._up.wait()
+                with suppress(httpx.HTTPError):
+                    if (await client.get(f"{self.current.metrics_url}/ready")).status_code == httpx.codes.OK:
+                        return
+                await asyncio.sleep(0.05)
+
+    async def up(self) -> None:
+        """Return when a process of it runs, ready or not."""
+        await self._up.wait()
+
+    async def kill(self) -> None:
+        """End it and all that it started, as the kernel does with a container whose first process was killed."""
+        victim = self.current
+        self._up.clear()
+        kill_family(victim.pid)
+        await victim.ended()
+
+    async def stop(self) -> None:
+        """End it for good."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        while True:
+            async with service(self._name, self._environment, self._log, ready=False) as self._running:
+                self._up.set()
+                try:
+                    await self._running.process.wait()
+                finally:
+                    self._up.clear()
+                    if self._running.process.returncode is None:
+                        kill_family(self._running.pid)
+            await asyncio.sleep(_RESTART_SECONDS)
+
+
+def kill_family(pid: int) -> None:
+    """Stop a process and everything below it, then kill them all: none can start another in between."""
+    found = {pid}
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+    while new := descendants(pid).keys() - found:
+        for child in new:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGSTOP)
+        found |= new
+    for process in found:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 async def _ready(running: Service) -> None:

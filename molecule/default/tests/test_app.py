@@ -62,8 +62,15 @@ def test_a_container_is_hardened(containers: Mapping[str, Any], name: str) -> No
     assert settings["Privileged"] is False
     assert settings["RestartPolicy"]["Name"] == "always"
     assert settings["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "3", "max-size": "10m"}}
-    assert {mount["RW"] for mount in fact["Mounts"]} == {False}
+    writable = [(mount["Source"], mount["Destination"]) for mount in fact["Mounts"] if mount["RW"]]
+    mirrors = [("/var/lib/sdlc-agents/mirrors", "/mirrors")]
+    assert writable == (mirrors if name.startswith("developer-agent-consumer") else [])
     assert not [mount for mount in fact["Mounts"] if "docker.sock" in mount["Source"]]
+
+
+def test_the_mirrors_belong_to_the_services_user_alone(host: Any) -> None:
+    mirrors = host.file("/var/lib/sdlc-agents/mirrors")
+    assert (mirrors.uid, mirrors.gid, mirrors.mode) == (10001, 10001, 0o700)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -193,9 +193,15 @@ def test_a_runner_knows_the_gateway_and_no_host_by_name(host: Any) -> None:
     assert run_python(host, inside("agent-runner-1"), RESOLVE, name) == "unknown"
 
 
-def test_the_untrusted_proxy_lets_nothing_through(host: Any, lab: Any) -> None:
-    for destination in ("gitea.lab:443", "claude.lab:443", f"{lab.services}:443"):
-        assert run_python(host, inside("agent-runner-1"), CONNECT, f"{AGENTS}.1", "3128", destination) == "403"
+def test_the_untrusted_proxy_lets_nothing_through_that_shows_no_jobs_token(host: Any, lab: Any) -> None:
+    # What the site lists at all is asked for credentials, the rest is refused: test_egress.py has the tokens.
+    for destination, status in (
+        ("gitea.lab:443", "407"),
+        ("claude.lab:443", "407"),
+        ("jira.lab:443", "403"),
+        (f"{lab.services}:443", "403"),
+    ):
+        assert run_python(host, inside("agent-runner-1"), CONNECT, f"{AGENTS}.1", "3128", destination) == status
 
 
 def test_the_trusted_proxy_lets_the_listed_destinations_through(host: Any, lab: Any) -> None:

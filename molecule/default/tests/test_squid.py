@@ -85,8 +85,9 @@ def test_the_address_behind_a_listed_name_is_denied(ask: Ask, lab: Any) -> None:
     assert ask(TRUSTED, f"CONNECT {lab.services}:443") == "403"
 
 
-def test_the_untrusted_listener_lets_no_listed_name_through_either(ask: Ask) -> None:
-    assert ask(UNTRUSTED, "CONNECT gitea.lab:443") == "403"
+def test_the_untrusted_listener_wants_a_jobs_token_for_a_listed_name(ask: Ask) -> None:
+    assert ask(UNTRUSTED, "CONNECT gitea.lab:443") == "407"
+    assert ask(UNTRUSTED, "CONNECT jira.lab:443") == "403"
 
 
 @pytest.mark.usefixtures("rebound")

@@ -49,11 +49,12 @@ class ProjectChecks:
 
     async def _answer(self, check: Document) -> None:
         project = await self._projects.get(check["project_id"])
+        follow_ups = bool(((project or {}).get("pull_requests") or {}).get("follow_up_by"))
         places = asyncio.Semaphore(_AT_ONCE)
 
         async def one(repository: Document) -> Document:
             async with places:
-                problems = await self._problems(repository)
+                problems = await self._problems(repository, follow_ups=follow_ups)
             return {
                 "repository_id": repository["repository_id"],
                 "url": repository["url"],
@@ -67,12 +68,12 @@ class ProjectChecks:
         codes = sorted({problem["code"] for result in results for problem in result["problems"]})
         log.info("project_checked", project_id=check["project_id"], repositories=len(results), problems=codes)
 
-    async def _problems(self, repository: Document) -> list[Problem]:
+    async def _problems(self, repository: Document, *, follow_ups: bool) -> list[Problem]:
         try:
             async with asyncio.timeout(REPOSITORY_SECONDS):
                 token = await self._cipher.decrypt(repository["git_access_token"])
                 forge = await forges.connect(repository["url"], token, self._outside, repository.get("forge"))
-                return await forge.check(repository.get("base_branch"))
+                return await forge.check(repository.get("base_branch"), follow_ups=follow_ups)
         except FieldEncryptionError:
             return [
                 Problem(

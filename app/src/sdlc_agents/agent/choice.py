@@ -27,6 +27,17 @@ def choose_repository(repositories: Sequence[Repository], components: Sequence[d
     )
 
 
+def find_repository(repositories: Sequence[Repository], url: str | None) -> Repository:
+    """The repository with this URL, where a pull request was opened; `RunFailedError` when the project lost it."""
+    for repository in repositories:
+        if _plain(repository["url"]) == _plain(url or ""):
+            return repository
+    raise RunFailedError(
+        f"the project has no repository {url} any more: add it again, or ask for the changes elsewhere",
+        outcome="repository_removed",
+    )
+
+
 def _names(component: dict[str, str], repository: Repository) -> bool:
     words = {_plain(part) for part in (component.get("name") or "", *(component.get("description") or "").split())}
     words.add(_plain(component.get("description") or ""))

@@ -1,5 +1,6 @@
 """A claimed development, and how it may end."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -27,6 +28,28 @@ class LeaseLostError(ServiceError):
 
 
 @dataclass(frozen=True)
+class ReviewComment:
+    """What somebody who may ask for changes said on a pull request; `path` and `line` where it was on a line."""
+
+    author: str
+    body: str
+    path: str | None = None
+    line: int | None = None
+    requests_changes: bool = False
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """What a run after a review is to do: the comments, oldest first, on the pull request of another development."""
+
+    pull_request_number: int
+    pull_request_url: str
+    of: str
+    requested_by: str
+    comments: tuple[ReviewComment, ...]
+
+
+@dataclass(frozen=True)
 class Claim:
     """A development that this consumer holds. `fence` grows with every claim, and every write carries it.
 
@@ -46,8 +69,15 @@ class Claim:
     accepted_at: datetime | None = None
     result_commit: str | None = None
     """What an earlier attempt was about to push, if one came so far."""
+    check: Mapping[str, Any] | None = None
+    """What the project's check said of that."""
+    previous_failure: str | None = None
+    """How the attempt before this one ended, if there was one: outcome and message."""
     cancelled_by: str | None = None
     """Who asked for it to be stopped before it was claimed."""
+    repository_url: str | None = None
+    """Of a follow-up, and of a development that was begun before."""
+    follow_up: FollowUp | None = None
 
     @property
     def branch(self) -> str:

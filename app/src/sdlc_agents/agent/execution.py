@@ -14,13 +14,18 @@ import stamina
 import structlog
 
 from sdlc_agents import forges
-from sdlc_agents.agent.choice import choose_repository
+from sdlc_agents.agent.budget import check_budgets, name_spent_budget
+from sdlc_agents.agent.checked import kept_check
+from sdlc_agents.agent.choice import choose_repository, find_repository
 from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome, RunFailedError, Spent
+from sdlc_agents.agent.follow_up import require_open, with_review
 from sdlc_agents.agent.inspection import Limits
 from sdlc_agents.agent.metrics import AgentMetrics
+from sdlc_agents.agent.mirrors import Mirrors
 from sdlc_agents.agent.policy import RunPolicy
 from sdlc_agents.agent.prompt import build_prompt
-from sdlc_agents.agent.redaction import Redactor
+from sdlc_agents.agent.redaction import Redactor, known_secrets
+from sdlc_agents.agent.remote import Remote, Transport
 from sdlc_agents.agent.report import Figures, pull_request_body
 from sdlc_agents.agent.repository import (
     DevelopmentRepository,
@@ -31,13 +36,14 @@ from sdlc_agents.agent.repository import (
 from sdlc_agents.agent.runners import RunnerLostError, Runners, RunningJob
 from sdlc_agents.agent.settings import ConsumerSettings
 from sdlc_agents.agent.transcript import Run, Transcript, keep_transcript
-from sdlc_agents.agent.workspace import Checkout, Transport, Workspace
+from sdlc_agents.agent.workspace import Checkout, Workspace
 from sdlc_agents.clock import now
 from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.errors import ServiceError, UnavailableError
 from sdlc_agents.forges.model import Forge, ForgeUnavailableError, PullRequest, PullRequestText
 from sdlc_agents.projects.policies import ForgeKind
-from sdlc_agents.runner.protocol import Failed, Finished, JobRequest, Started
+from sdlc_agents.runner.protocol import Check, Failed, Finished, JobRequest, Started
+from sdlc_agents.spending.repository import SpendingRepository
 from sdlc_agents.trackers.jira import Jira
 
 _TOKEN_GRACE = timedelta(minutes=5)
@@ -57,12 +63,14 @@ class Tools:
     developments: DevelopmentRepository
     projects: ProjectReader
     jobs: JobRepository
+    spending: SpendingRepository
     transcripts: TranscriptRepository
     cipher: FieldCipher
     runners: Runners
     outside: httpx.AsyncClient
     metrics: AgentMetrics
     jira: Jira | None = None
+    mirrors: Mirrors | None = None
 
 
 class Execution:
@@ -74,10 +82,12 @@ class Execution:
     def __init__(self, tools: Tools, claim: Claim) -> None:
         self._tools = tools
         self._claim = claim
-        self._redact = Redactor(())
+        self._redact = Redactor(known_secrets(tools.settings))
         self._turns = 0
         self._seconds = 0.0
         self._finished_at: datetime | None = None
+        self._checked: Check | None = None
+        self._check = claim.check
         self.publishing = False
 
     async def run(self) -> Outcome:
@@ -97,17 +107,22 @@ class Execution:
         try:
             project, repository = await self._choose()
             policy = RunPolicy.of(project, tools.settings)
+            if claim.result_commit is None:
+                await _patiently(lambda: check_budgets(tools.spending, claim.jira_project_key, policy))
             token = await tools.cipher.decrypt(repository["git_access_token"])
-            self._redact = Redactor([token])
+            self._redact = Redactor([token, *known_secrets(tools.settings)])
             forge = await _connect(repository["url"], token, tools.outside, repository.get("forge"))
             settings = tools.settings
             workspace = Workspace(
                 settings.workspace / f"{claim.development_id}-{claim.fence}",
-                forge.clone_url,
-                forge.credentials,
-                Transport(settings.egress_proxy_url, settings.extra_ca_file),
+                Remote(
+                    forge.clone_url, forge.credentials, Transport(settings.egress_proxy_url, settings.extra_ca_file)
+                ),
+                tools.mirrors,
             )
             await self._note(repository_url=repository["url"], branch_name=claim.branch, error_message=None)
+            if tools.jira is not None:
+                await self._note(notices__started="pending")
             return await self._work(project, policy, repository, forge, workspace)
         except (LeaseLostError, UnavailableError):
             raise
@@ -129,6 +144,9 @@ class Execution:
                 "trigger status again",
                 outcome="unknown_project",
             )
+        await self._note(ticket=project.get("ticket") or {})
+        if claim.follow_up is not None:
+            return project, find_repository(project["repositories"], claim.repository_url)
         return project, choose_repository(project["repositories"], claim.components)
 
     async def _work(
@@ -140,6 +158,8 @@ class Execution:
         workspace: Workspace,
     ) -> Outcome:
         claim = self._claim
+        if claim.follow_up is not None:
+            await require_open(forge, claim.follow_up)
         checkout = await workspace.fetch(claim.branch, repository.get("base_branch"))
         if claim.result_commit is not None and checkout.branch_commit == claim.result_commit:
             # An earlier attempt pushed and was lost before it could say so.
@@ -147,16 +167,18 @@ class Execution:
                 project, policy, forge, checkout, summary="", changes="pushed by an earlier attempt"
             )
         with_branch = checkout.branch_commit is not None
+        settings = self._tools.settings
+        await workspace.borrow(policy.agent, checkout.start_commit, self._tools.outside, lfs_mb=settings.lfs_max_mb)
         await workspace.pack((checkout.base_branch, claim.branch) if with_branch else (checkout.base_branch,))
         finished = await self._run_agent(project, policy, repository, checkout, workspace)
         commit = await workspace.accept(
             claim.branch,
             checkout.start_commit,
-            Limits(bundle_bytes=self._tools.settings.agent_max_result_mb * _MEGABYTE),
+            Limits(settings.agent_max_result_mb * _MEGABYTE, lfs_files=workspace.borrowed.lfs_files),
         )
         self.publishing = True
         log.info("result_accepted", commit=commit)
-        await self._note(result={"commit": commit, "base": checkout.base_branch})
+        await self._note(result={"commit": commit, "base": checkout.base_branch}, check=self._check)
         changes = await workspace.summary(checkout.start_commit)
         await workspace.push(claim.branch)
         log.info("branch_pushed", branch=claim.branch)
@@ -171,7 +193,16 @@ class Execution:
         workspace: Workspace,
     ) -> Finished:
         claim, tools, settings = self._claim, self._tools, self._tools.settings
-        prompt = self._redact(build_prompt(claim, project, repository, base_branch=checkout.base_branch))
+        survey = await workspace.survey(checkout.start_commit)
+        prompt = build_prompt(
+            claim,
+            project,
+            repository,
+            base_branch=checkout.base_branch,
+            survey=survey,
+            notice=workspace.borrowed.notice,
+        )
+        prompt = self._redact(prompt if claim.follow_up is None else with_review(prompt, claim.follow_up))
         job = JobRequest(
             job_id=uuid.uuid4().hex,
             prompt=prompt,
@@ -179,29 +210,31 @@ class Execution:
             branch=claim.branch,
             start_commit=checkout.start_commit,
             shallow=checkout.shallow,
+            borrowed=bool(workspace.borrowed),
             author_name=settings.agent_author_name,
             author_email=settings.agent_author_email,
             commit_message=claim.title[:2000],
             job_token=f"sdlc-job-{secrets.token_urlsafe(32)}",
+            egress_token=f"sdlc-egress-{secrets.token_urlsafe(32)}" if policy.agent.egress_hosts else None,
             gateway_url=settings.llm_gateway_url,
             model=policy.model,
             max_turns=policy.max_turns,
             timeout_seconds=policy.timeout_seconds,
             max_cost_usd=policy.max_cost_usd,
             tools=policy.tools,
+            check=policy.check,
         )
         longest = timedelta(seconds=policy.timeout_seconds + settings.runner_wait_seconds)
         await _patiently(
             lambda: tools.jobs.open(
                 claim,
-                job.job_id,
-                job.job_token,
-                max_cost_usd=policy.max_cost_usd,
+                job,
+                policy,
                 expires_at=now() + longest + _TOKEN_GRACE,
             )
         )
-        await self._note(prompt=prompt)
-        redact = Redactor([job.job_token])
+        await self._note(prompt=prompt, check=None)
+        redact = Redactor([job.job_token, job.egress_token or ""])
         structlog.contextvars.bind_contextvars(job_id=job.job_id)
         run = Run(claim.development_id, job.job_id, claim.fence)
         async with (
@@ -211,9 +244,10 @@ class Execution:
             try:
                 # The runner keeps the limit itself; this is for one that does not.
                 async with asyncio.timeout(policy.timeout_seconds + _RUNNER_GRACE_SECONDS):
-                    finished = await self._follow(running, transcript)
+                    finished = await self._follow(running, transcript, policy)
             except TimeoutError as error:
                 raise RunnerLostError("the agent runner did not keep the time limit") from error
+            self._check = kept_check(job.check, self._checked, finished, lambda text: redact(self._redact(text)))
             limit = settings.agent_max_result_mb * _MEGABYTE
             if not finished.changed or not await running.collect(workspace.incoming, limit=limit):
                 raise RunFailedError(
@@ -221,13 +255,16 @@ class Execution:
                 )
         return finished
 
-    async def _follow(self, running: RunningJob, transcript: Transcript) -> Finished:
+    async def _follow(self, running: RunningJob, transcript: Transcript, policy: RunPolicy) -> Finished:
         async for event in running.events():
             transcript.add(event)
             if isinstance(event, Started):
                 await self._started()
+            elif isinstance(event, Check):
+                self._checked = event
             elif isinstance(event, Failed):
                 self._turns, self._seconds = event.turns, event.duration_seconds
+                await self._blame_budget(event, policy)
                 raise RunFailedError(f"the agent failed: {self._redact(event.message)}", outcome=event.reason)
             elif isinstance(event, Finished):
                 self._turns, self._seconds = event.turns, event.duration_seconds
@@ -235,6 +272,19 @@ class Execution:
                 log.info("agent_finished", turns=event.turns, changed=event.changed)
                 return event
         raise RunnerLostError("the agent runner ended without a result")
+
+    async def _blame_budget(self, event: Failed, policy: RunPolicy) -> None:
+        claim, tools = self._claim, self._tools
+        spent = await _patiently(lambda: tools.jobs.spent(claim))
+        await _patiently(
+            lambda: name_spent_budget(
+                tools.spending,
+                claim.jira_project_key,
+                policy,
+                reason=event.reason,
+                run_cost_usd=spent.attempt_cost_usd,
+            )
+        )
 
     async def _started(self) -> None:
         moment = now()
@@ -261,6 +311,7 @@ class Execution:
             ticket_url=self._ticket_url(project),
             summary=self._redact(summary),
             changes=changes,
+            check=self._check,
         )
         text = PullRequestText(
             branch=claim.branch,

@@ -82,10 +82,11 @@ class Git:
         credentials: Credentials | None = None,
         stdin: bytes | None = None,
         accept: tuple[int, ...] = (0,),
+        limit: int = OUTPUT_BYTES,
     ) -> str:
         """What the command wrote to standard output.
 
-        Raises `GitError` when its status is not in `accept`, after `seconds`, or past `OUTPUT_BYTES` of output. The
+        Raises `GitError` when its status is not in `accept`, after `seconds`, or past `limit` bytes of output. The
         command and all that it started are dead when this returns or raises.
         """
         options = [*_SAFE_OPTIONS, *self.options]
@@ -106,7 +107,7 @@ class Git:
             async with asyncio.timeout(seconds):
                 _, output, errors = await asyncio.gather(
                     _write(process, stdin),
-                    _read(process.stdout, OUTPUT_BYTES, name),
+                    _read(process.stdout, limit, name),
                     _read(process.stderr, OUTPUT_BYTES, name),
                 )
                 status = await process.wait()
@@ -131,6 +132,7 @@ class Git:
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ALLOW_PROTOCOL": ":".join(self.protocols) or "none",
             "GIT_LFS_SKIP_SMUDGE": "1",
+            "GIT_NO_LAZY_FETCH": "1",
             **self.environment,
         }
         return environment if credentials is None else environment | credentials.environment()

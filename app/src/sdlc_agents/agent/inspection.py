@@ -34,13 +34,14 @@ _STRICT = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What one result may be."""
+    """What one result may be. `lfs_files` may be deleted, and nothing else."""
 
     bundle_bytes: int
     unpacked_bytes: int = 2 * 1024**3
     memory_bytes: int = 1024**3
     commits: int = 500
     files: int = 20_000
+    lfs_files: tuple[str, ...] = ()
 
 
 def refused(message: str) -> RunFailedError:
@@ -113,16 +114,16 @@ async def _check_changes(git: Git, start: str, result: str, limits: Limits) -> N
         seconds=_SECONDS,
     )
     links: list[tuple[str, str]] = []
-    for number, (mode, blob, path) in enumerate(_entries(raw), start=1):
+    lfs_files = frozenset(limits.lfs_files)
+    for number, (former, mode, blob, path) in enumerate(_entries(raw), start=1):
         if number > limits.files:
             raise refused(f"it changes more than {limits.files} files")
         _check_path(path)
+        _check_kind(former, mode, path)
+        if mode != _GONE and path in lfs_files:
+            raise refused(f"it changes {path}, which Git LFS holds: such files can be read but not changed")
         if mode == _LINK:
             links.append((path, blob))
-        elif mode == _GITLINK:
-            raise refused(f"it adds a submodule or a repository inside the repository ({path})")
-        elif mode != _GONE and mode not in _ORDINARY:
-            raise refused(f"{path} has the mode {mode}")
     for path, blob in links:
         size = int(await git.run("cat-file", "-s", blob))
         if size > _LINK_BYTES:
@@ -132,8 +133,8 @@ async def _check_changes(git: Git, start: str, result: str, limits: Limits) -> N
             raise refused(f"the symbolic link {path} leads out of the repository")
 
 
-def _entries(raw: str) -> Iterator[tuple[str, str, str]]:
-    """(new mode, new object, path) of `git log --raw -z`: `:old new oldhash newhash status NUL path NUL`."""
+def _entries(raw: str) -> Iterator[tuple[str, str, str, str]]:
+    """(old mode, new mode, new object, path) of `git log --raw -z`: `:old new oldhash newhash status NUL path NUL`."""
     fields = iter(raw.split("\0"))
     for entry in fields:
         if not entry.strip("\n"):
@@ -142,7 +143,16 @@ def _entries(raw: str) -> Iterator[tuple[str, str, str]]:
         path = next(fields, "")
         if len(parts) != 5 or len(parts[3]) < _HASH or not path:  # noqa: PLR2004
             raise refused("its list of changes cannot be read")
-        yield parts[1], parts[3], path
+        yield parts[0], parts[1], parts[3], path
+
+
+def _check_kind(former: str, mode: str, path: str) -> None:
+    if former == _GITLINK:
+        raise refused(f"it changes the submodule {path}")
+    if mode == _GITLINK:
+        raise refused(f"it adds a submodule or a repository inside the repository ({path})")
+    if mode not in {_GONE, _LINK, *_ORDINARY}:
+        raise refused(f"{path} has the mode {mode}")
 
 
 def _check_path(path: str) -> None:

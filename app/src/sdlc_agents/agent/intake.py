@@ -2,7 +2,8 @@
 
 A message is taken only when this consumer is idle: it subscribes, takes one, unsubscribes, claims the development,
 acknowledges, and works. So no message waits behind a long run, and none is held unacknowledged during one. While it
-waits, it looks each second whether a development is to be retried: of that no message tells.
+waits, it looks each second whether a development is to be begun that no message will tell of: one that is to be
+retried, or that waited for the end of an earlier run of its ticket.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from sdlc_agents.settings import AmqpSettings
 _FAILURES = (AMQPError, AMQPException, OSError, TimeoutError, RuntimeError)
 _CLOSE_SECONDS = 2.0
 _RECONNECT_SECONDS = 1.0
-_RETRY_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
 _PREVIEW = 100_000
 
 log = structlog.get_logger()
@@ -54,6 +55,7 @@ class Intake:
         self._sweep_seconds = sweep_seconds
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
+        self._opening = asyncio.Lock()
         self.errors = ErrorQueue(self._open)
 
     async def next_claim(self) -> Claim | None:
@@ -136,12 +138,12 @@ class Intake:
                 left = deadline - time.monotonic()
                 await asyncio.wait(
                     {getting, closed, stopping},
-                    timeout=max(0.0, min(left, _RETRY_SECONDS)),
+                    timeout=max(0.0, min(left, _LOOK_SECONDS)),
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 if closed.done() and not getting.done():
                     raise ConnectionError("the broker closed the channel")
-                if getting.done() or stopping.done() or left <= _RETRY_SECONDS or await self._retry_waits():
+                if getting.done() or stopping.done() or left <= _LOOK_SECONDS or await self._one_is_due():
                     break
             # A message may have come during the last question.
             return getting.result() if getting.done() else None
@@ -150,9 +152,9 @@ class Intake:
             closed.cancel()
             stopping.cancel()
 
-    async def _retry_waits(self) -> bool:
+    async def _one_is_due(self) -> bool:
         with suppress(UnavailableError):
-            return await self._developments.retry_waits()
+            return await self._developments.one_is_due()
         return False
 
     async def _take(self, message: AbstractIncomingMessage) -> Claim | None:
@@ -174,14 +176,16 @@ class Intake:
         return claim
 
     async def _open(self) -> AbstractChannel:
-        if self._connection is not None and self._channel is not None and not self._channel.is_closed:
+        # Notices are published while messages are waited for.
+        async with self._opening:
+            if self._connection is not None and self._channel is not None and not self._channel.is_closed:
+                return self._channel
+            await self.close()
+            self._connection = await amqp.connect(self._settings, application=self._name)
+            self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+            await self._channel.set_qos(prefetch_count=1)
+            log.info("broker_connected")
             return self._channel
-        await self.close()
-        self._connection = await amqp.connect(self._settings, application=self._name)
-        self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-        await self._channel.set_qos(prefetch_count=1)
-        log.info("broker_connected")
-        return self._channel
 
 
 def _cancelled() -> bool:

@@ -1,9 +1,12 @@
-"""Telling others how a development ended: queue `develop_error`, and the ticket.
+"""Telling others of a development.
 
-Both are kept as pending in the development's document until done, so a crash or an outage only delays them. The
-ticket's comment carries a marker by which it is found again, so that it is made once.
+The ticket hears that it began and how it ended, queue `develop_error` that it failed, and a follow-up's pull request
+how it ended. Each is kept as pending in the development's document until done, so a crash or an outage only delays it.
+One consumer at a time tells of a development, so a start is told before its end; one that is not told by then is
+dropped. A comment carries a marker by which it is found again, so that it is made once.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import aio_pika
@@ -14,14 +17,18 @@ from aio_pika.exceptions import AMQPError
 from aiormq.exceptions import AMQPException
 
 from sdlc_agents import amqp
-from sdlc_agents.agent.report import ticket_comment
 from sdlc_agents.agent.repository import DevelopmentRepository
+from sdlc_agents.agent.tickets import tell_end, tell_start
 from sdlc_agents.clock import now
 from sdlc_agents.errors import ServiceError, UnavailableError
 from sdlc_agents.mongo import Document
-from sdlc_agents.trackers.jira import CommentRefusedError, Jira
+from sdlc_agents.reviews.answers import AnswerRefusedError, Answers
+from sdlc_agents.trackers.jira import CommentRefusedError, Jira, TrackerError
 
 _CONFIRM_SECONDS = 10.0
+_TELLING_SECONDS = 50.0
+_AGAIN_SECONDS = 15
+_LOOK_SECONDS = 1.0
 _FAILURES = (AMQPError, AMQPException, OSError, TimeoutError, RuntimeError)
 _MESSAGE_FIELDS = ("jira_issue_id", "jira_issue_key", "jira_project_key", "summary", "description")
 
@@ -54,32 +61,56 @@ class ErrorQueue:
 class Notices:
     """Does what is pending."""
 
-    def __init__(self, developments: DevelopmentRepository, errors: ErrorQueue, jira: Jira | None) -> None:
+    def __init__(
+        self,
+        developments: DevelopmentRepository,
+        errors: ErrorQueue,
+        jira: Jira | None,
+        answers: Answers | None = None,
+    ) -> None:
         self._developments = developments
         self._errors = errors
         self._jira = jira
+        self._answers = answers
+
+    async def run(self) -> None:
+        """Look for what is pending again and again, also while a run is under way."""
+        while True:
+            try:
+                await self.send()
+            except UnavailableError as error:
+                log.warning("notices_wait", error=error.message)
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def send(self) -> None:
         """Tell whoever is still to be told; what fails stays pending. Raises `UnavailableError` without a database."""
-        for notice, document in await self._developments.pending_notices():
+        while (document := await self._developments.take_untold()) is not None:
+            await self._tell(document)
+
+    async def _tell(self, document: Document) -> None:
+        results: dict[str, str] = {}
+        again_in = 0
+        pending = [notice for notice, state in document["notices"].items() if state == "pending"]
+        for notice in pending:
             try:
-                if notice == "error_queue":
-                    await self._to_error_queue(document)
-                elif self._jira is not None:
-                    await self._to_ticket(self._jira, document)
-            except CommentRefusedError as error:
+                async with asyncio.timeout(_TELLING_SECONDS):
+                    await self._tell_of(notice, document)
+                results[notice] = "done"
+            except (CommentRefusedError, AnswerRefusedError) as error:
                 log.warning("notice_refused", notice=notice, development_id=document["_id"], error=error.message)
-                await self._developments.noticed(document["_id"], notice, "refused")
-            except ServiceError as error:
-                log.warning("notice_failed", notice=notice, development_id=document["_id"], error=error.message)
-                await self._developments.notice_later(document["_id"])
-            else:
-                await self._developments.noticed(document["_id"], notice, "done")
+                results[notice] = "refused"
+            except (ServiceError, TimeoutError) as error:
+                log.warning("notice_failed", notice=notice, development_id=document["_id"], error=str(error))
+                wanted = error.retry_after if isinstance(error, TrackerError) else None
+                again_in = max(again_in, wanted or _AGAIN_SECONDS)
+        await self._developments.told(document, results, again_in=again_in)
 
-    async def _to_error_queue(self, document: Document) -> None:
-        original = {name: document.get(name) for name in _MESSAGE_FIELDS} | {"development_id": document["_id"]}
-        await self._errors.publish(original, document.get("error_message") or "")
-
-    async def _to_ticket(self, jira: Jira, document: Document) -> None:
-        marker = f"sdlc-agents {document['_id']} {document['lease']['fence']}"
-        await jira.comment_once(document["jira_issue_key"], ticket_comment(document, marker), marker=marker)
+    async def _tell_of(self, notice: str, document: Document) -> None:
+        if notice == "error_queue":
+            original = {name: document.get(name) for name in _MESSAGE_FIELDS} | {"development_id": document["_id"]}
+            await self._errors.publish(original, document.get("error_message") or "")
+        elif notice == "pull_request":
+            if self._answers is not None:
+                await self._answers.send(document)
+        elif self._jira is not None:
+            await (tell_start if notice == "started" else tell_end)(self._jira, document)

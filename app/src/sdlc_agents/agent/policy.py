@@ -7,19 +7,22 @@ from typing import Any, Self, TypeVar
 from sdlc_agents.agent.development import RunFailedError
 from sdlc_agents.agent.settings import ConsumerSettings
 from sdlc_agents.projects.policies import AgentPolicy, PullRequestPolicy, TicketPolicy
+from sdlc_agents.runner.protocol import CheckRequest
+from sdlc_agents.spending.budgets import Limits
 
 _N = TypeVar("_N", int, float)
 
 
 @dataclass(frozen=True)
 class RunPolicy:
-    """The policy of one run. Limits are what holds, none is left open; budgets are USD, None where there is none."""
+    """The policy of one run. Limits are what holds, none is left open; `limits` are budgets that runs share."""
 
     tools: tuple[str, ...]
     model: str
     max_turns: int
     timeout_seconds: float
     max_cost_usd: float
+    limits: Limits
     agent: AgentPolicy
     pull_requests: PullRequestPolicy
     ticket: TicketPolicy
@@ -43,11 +46,27 @@ class RunPolicy:
             max_turns=_lower(agent.max_turns, settings.agent_max_turns),
             timeout_seconds=_lower(agent.timeout_seconds, settings.agent_timeout_seconds),
             max_cost_usd=_lower(agent.max_cost_usd, settings.agent_max_cost_usd),
+            limits=Limits(
+                _lowest(agent.daily_budget_usd, settings.agent_daily_budget_usd),
+                _lowest(agent.monthly_budget_usd, settings.agent_monthly_budget_usd),
+                settings.llm_gateway_monthly_budget_usd,
+            ),
             agent=agent,
             pull_requests=PullRequestPolicy.model_validate(project.get("pull_requests") or {}),
             ticket=TicketPolicy.model_validate(project.get("ticket") or {}),
         )
 
+    @property
+    def check(self) -> CheckRequest | None:
+        """The project's own check of a run's work; None where it has none."""
+        if self.agent.check_command is None:
+            return None
+        return CheckRequest(command=self.agent.check_command, timeout_seconds=self.agent.check_timeout_seconds)
+
 
 def _lower(wanted: _N | None, limit: _N) -> _N:
     return limit if wanted is None else min(wanted, limit)
+
+
+def _lowest(*limits: float | None) -> float | None:
+    return min((limit for limit in limits if limit is not None), default=None)

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sdlc_agents.agent.checked import check_markdown, check_sentence
 from sdlc_agents.agent.development import Claim
+from sdlc_agents.agent.figures import cost, duration
 
 _SUMMARY_CHARACTERS = 6000
 _ZERO_WIDTH = "\u200b"
@@ -20,52 +22,77 @@ class Figures:
     model: str
 
 
-def pull_request_body(claim: Claim, figures: Figures, *, ticket_url: str | None, summary: str, changes: str) -> str:
-    """Markdown. The agent's own words are quoted as such; they notify nobody."""
+def pull_request_body(
+    claim: Claim,
+    figures: Figures,
+    *,
+    ticket_url: str | None,
+    summary: str,
+    changes: str,
+    check: Mapping[str, Any] | None = None,
+) -> str:
+    """Markdown. The agent's own words are quoted as such; they notify nobody. `check` is that of the development."""
     issue_key = claim.jira_issue_key
     ticket = f"[{issue_key}]({ticket_url})" if ticket_url else issue_key
-    said = _harmless(summary.strip())[:_SUMMARY_CHARACTERS] or "(the agent left no summary)"
+    said = harmless(summary.strip())[:_SUMMARY_CHARACTERS] or "(the agent left no summary)"
+    checks = f"{check_markdown(check)}\n\n" if check else ""
     return f"""\
 Ticket: {ticket}
 
 {said}
 
----
+{checks}---
 {changes} · {figures.turns} turns · {duration(figures.seconds)} · {cost(figures.cost_usd)} · {figures.model}
 
 Written by the SDLC AI Agents (development `{claim.development_id}`). Review it as you would a colleague's work.
 """
 
 
-def ticket_comment(document: Mapping[str, Any], marker: str) -> str:
+def start_comment(document: Mapping[str, Any], marker: str, remark: str | None = None) -> str:
+    """Plain text for the ticket whose run began."""
+    attempt = f" (attempt {document['attempts']})" if document["attempts"] > 1 else ""
+    where = f"{document['repository_url']} on branch {document['branch_name']}"
+    lines = [
+        f"The SDLC AI Agents began to work on this ticket{attempt}, in {where}.",
+        f"To stop it: POST /api/developments/{document['_id']}/cancel of the configuration API.",
+        *([harmless(remark)] if remark else []),
+    ]
+    return "\n\n".join(lines) + f"\n\n{marker}"
+
+
+def ticket_comment(document: Mapping[str, Any], marker: str, remark: str | None = None) -> str:
     """Plain text for the ticket, from the ended development."""
-    figures = (
-        f"Cost: {cost(document.get('cost_usd') or 0)} | Duration: {duration(document.get('duration_seconds') or 0)}"
-        f" | Turns: {document.get('turns') or 0}"
+    figures = [
+        f"Outcome: {document['status']} ({document.get('outcome') or 'unknown'})",
+        f"Cost: {cost(document.get('cost_usd') or 0)}",
+        f"Duration: {duration(document.get('duration_seconds') or 0)}",
+        f"Turns: {document.get('turns') or 0}",
+    ]
+    if (document.get("attempts") or 0) > 1:
+        figures.append(f"Attempts: {document['attempts']}")
+    again = (
+        f"retry it (POST /api/developments/{document['_id']}/retry of the configuration API), or move the ticket to "
+        "the trigger status again"
     )
     if document["status"] == "completed":
-        first = f"The SDLC AI Agents opened a pull request: {document['pr_mr_url']}"
+        did = "changed what was asked for in the" if document.get("kind") == "follow_up" else "opened a"
+        lines = [f"The SDLC AI Agents {did} pull request: {document['pr_mr_url']}"]
+        if check := document.get("check"):
+            lines.append(f"Checks: {check_sentence(check)}")
     elif document["status"] == "cancelled":
-        first = f"The SDLC AI Agents stopped working on this ticket: {_harmless(document['error_message'])}"
+        reason = harmless(document["error_message"])
+        lines = [f"The SDLC AI Agents stopped working on this ticket: {reason}", f"To have it done after all, {again}."]
     else:
-        first = f"The SDLC AI Agents could not finish this ticket: {document.get('error_message') or 'no reason known'}"
-    return f"{first}\n\n{figures}\n{marker}"
+        reason = harmless(document.get("error_message") or "no reason known")
+        lines = [
+            f"The SDLC AI Agents could not finish this ticket: {reason}",
+            f"When the reason is mended, {again}.",
+        ]
+    if remark:
+        lines.append(harmless(remark))
+    return "\n\n".join([*lines, " | ".join(figures)]) + f"\n{marker}"
 
 
-def duration(seconds: float) -> str:
-    """`1 h 2 min`, `3 min 4 s`, `5 s`."""
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
-
-
-def cost(usd: float) -> str:
-    """`0.0123 USD`; whole cents where there are some."""
-    return f"{usd:.4f} USD" if usd < 1 else f"{usd:.2f} USD"
-
-
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Without effects beyond the text: no mention notifies anyone."""
     return text.replace("@", f"@{_ZERO_WIDTH}")

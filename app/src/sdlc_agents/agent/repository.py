@@ -7,27 +7,41 @@ Leases go by the database's clock alone (`$$NOW`), so the consumers' own clocks 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from pymongo import ReturnDocument
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from sdlc_agents.agent.development import Claim, LeaseLostError, Outcome, Spent
+from sdlc_agents.agent.development import Claim, FollowUp, LeaseLostError, Outcome, ReviewComment, Spent
+from sdlc_agents.agent.policy import RunPolicy
 from sdlc_agents.clock import now
+from sdlc_agents.errors import UnavailableError
 from sdlc_agents.mongo import Database, Document, translate_errors
-from sdlc_agents.runner.protocol import Usage
+from sdlc_agents.runner.protocol import JobRequest, Usage
 
-_RETRIED: Document = {"status": "queued", "retry_requested_at": {"$exists": True}}
+DUE: Document = {
+    "status": "queued",
+    "retry_requested_at": {"$exists": True},
+    "$expr": {"$lte": ["$retry_requested_at", "$$NOW"]},
+}
 _ATTEMPTS: Document = {"$ifNull": ["$attempts_log", []]}
 _ATTEMPTS_KEPT = 100
 _EXPIRED: Document = {"$expr": {"$lt": ["$lease.expires_at", "$$NOW"]}}
-_NOTICES = ("error_queue", "ticket")
-_NOTICE_DAYS = 1
-_NOTICE_SECONDS = 15
+_FREE: list[Document] = [{"status": "queued"}, {"status": "running", **_EXPIRED}]
+_ENDED: Document = {"status": {"$in": ["completed", "failed", "cancelled"]}}
+_NOTICE_SECONDS = 24 * 60 * 60
+_TELLING_SECONDS = 120
+_BEHIND_SECONDS = 1
+_LOOKS = 100
 _DUPLICATE_KEY = 11000
+_OF_A_TICKET = {"status": 1, "jira_issue_key": 1}
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _milliseconds(seconds: float) -> int:
@@ -49,31 +63,47 @@ class DevelopmentRepository:
             return await self._developments.find_one({"_id": {"$eq": development_id}}, {"_id": 1}) is not None
 
     async def claim(self, development_id: str) -> Claim | None:
-        """Take this development if it is queued, or if whoever had it stopped renewing; None when it is not free."""
-        free: list[Document] = [{"status": "queued"}, {"status": "running", **_EXPIRED}]
-        return await self._claim({"_id": {"$eq": development_id}, "$or": free})
+        """Take this development if it is queued, or if whoever had it stopped renewing; None when it is not free.
+
+        Of a ticket's queued developments the oldest is taken, whichever was asked for. While another one of the ticket
+        runs, none is: they wait, and `claim_any` looks at them again.
+        """
+        with translate_errors():
+            found = await self._developments.find_one({"_id": {"$eq": development_id}, "$or": _FREE}, _OF_A_TICKET)
+        return None if found is None else await self._claim_of_ticket(found)
 
     async def claim_any(self) -> Claim | None:
         """Take the oldest development that nobody will be told of.
 
-        One whose consumer is gone, one that was handed back or is to be retried, or one that waits longer than its
-        message should take.
+        One whose consumer is gone, one that was handed back, is to be retried or waits for its ticket's earlier run, or
+        one that waits longer than its message should take.
         """
         late: Document = {"$expr": {"$lt": ["$created_at", {"$subtract": ["$$NOW", self._grace]}]}}
-        return await self._claim(
-            {
-                "$or": [
-                    {"status": {"$in": ["running", "queued"]}, "lease.expires_at": {"$type": "date"}, **_EXPIRED},
-                    {"status": "queued", "lease.expires_at": None, **late},
-                    _RETRIED,
-                ]
-            }
-        )
+        query: Document = {
+            "$or": [
+                {"status": {"$in": ["running", "queued"]}, "lease.expires_at": {"$type": "date"}, **_EXPIRED},
+                {"status": "queued", "lease.expires_at": None, "retry_requested_at": None, **late},
+                DUE,
+            ]
+        }
+        # What cannot be taken yet is put off, and so not found again by the next look.
+        for _ in range(_LOOKS):
+            with translate_errors():
+                found = await self._developments.find_one(query, _OF_A_TICKET, sort=[("_id", 1)])
+            if found is None:
+                return None
+            claim = await self._claim_of_ticket(found)
+            if claim is not None:
+                return claim
+        return None
 
-    async def retry_waits(self) -> bool:
-        """Whether a person wants a development to be begun again. Asked each second: the index `retries` is small."""
+    async def one_is_due(self) -> bool:
+        """Whether a development is to be begun that no message tells of: a person wants it again, or it has waited.
+
+        Asked each second: the index `retries` is small.
+        """
         with translate_errors():
-            return await self._developments.find_one(_RETRIED, {"_id": 1}) is not None
+            return await self._developments.find_one(DUE, {"_id": 1}) is not None
 
     async def cancelled_by(self, claim: Claim) -> str | None:
         """Who wants this run to be stopped; None while nobody does."""
@@ -92,7 +122,7 @@ class DevelopmentRepository:
         await self._write(claim, {**values, "lease.expires_at": {"$add": ["$$NOW", self._lease]}})
 
     async def finish(self, claim: Claim, outcome: Outcome, notices: Sequence[str]) -> None:
-        """End the development. `notices` are what is to be told to others, `error_queue` and `ticket`."""
+        """End the development. `notices` are who is to be told: `error_queue`, `ticket`, `pull_request`."""
         values = {
             "status": outcome.status,
             "outcome": outcome.kind,
@@ -109,39 +139,73 @@ class DevelopmentRepository:
         literal: Document = {name: {"$literal": value} for name, value in values.items()}
         attempt = _attempt(outcome.kind, outcome.error_message, outcome.attempt_cost_usd, ended_at="$$NOW")
         await self._write(claim, {**literal, "attempts_log": attempt, "lease.owner": None, "lease.expires_at": None})
+        # Without this they would be looked at a little later.
+        with suppress(UnavailableError):
+            await self._put_off(claim.jira_issue_key, 0)
 
     async def hand_back(self, claim: Claim) -> None:
         """Leave the development to whoever comes next; this attempt does not count."""
         attempts: Document = {"$subtract": ["$attempts", 1]}
         await self._write(claim, {"status": "queued", "attempts": attempts, "lease.expires_at": "$$NOW"})
 
-    async def pending_notices(self) -> list[tuple[str, Document]]:
-        """Developments that ended lately and of which somebody is still to be told: (notice, document)."""
-        moment = now()
-        query: Document = {
-            "status": {"$in": ["completed", "failed", "cancelled"]},
-            "completed_at": {"$gt": moment - timedelta(days=_NOTICE_DAYS)},
-            "notice_after": {"$not": {"$gt": moment}},
-        }
-        either: list[Document] = [{f"notices.{name}": "pending"} for name in _NOTICES]
-        with translate_errors():
-            found = await self._developments.find({**query, "$or": either}).sort("_id", 1).limit(20).to_list()
-        return [
-            (name, document) for document in found for name in _NOTICES if document["notices"].get(name) == "pending"
-        ]
+    async def take_untold(self) -> Document | None:
+        """A development of which somebody is still to be told; None when there is none.
 
-    async def noticed(self, development_id: str, notice: str, result: str) -> None:
-        """Note that somebody was told (`done`), or does not want to be (`refused`)."""
+        It began, and runs (`notices.started`), or it ended lately (`notices.ticket`, `notices.error_queue`). Nobody
+        else is given it until it is put back with `told`, or until so long that its teller must be gone.
+        """
+        taken: Document = {"notice_after": {"$add": ["$$NOW", _milliseconds(_TELLING_SECONDS)]}}
         with translate_errors():
-            await self._developments.update_one({"_id": development_id}, {"$set": {f"notices.{notice}": result}})
+            return await self._developments.find_one_and_update(
+                untold(), [{"$set": taken}], sort=[("_id", 1)], return_document=ReturnDocument.AFTER
+            )
 
-    async def notice_later(self, development_id: str) -> None:
-        """Leave what is pending for a while, so that it stands in nobody's way."""
-        later = now() + timedelta(seconds=_NOTICE_SECONDS)
+    async def told(self, document: Document, results: Mapping[str, str], *, again_in: float = 0) -> None:
+        """Put back what `take_untold` gave.
+
+        `results` says by notice that somebody was told (`done`) or does not want to be (`refused`); what is not in it
+        stays pending and is taken again after so many seconds. What began or ended anew meanwhile stays to be told.
+        """
+        about: Document = {"_id": document["_id"], "lease.fence": document["lease"]["fence"]}
+        mine: Document = {"_id": document["_id"], "notice_after": document["notice_after"]}
+        later: Document = {"notice_after": {"$add": ["$$NOW", _milliseconds(again_in)]}}
         with translate_errors():
-            await self._developments.update_one({"_id": development_id}, {"$set": {"notice_after": later}})
+            for notice, result in results.items():
+                pending = {f"notices.{notice}": "pending"}
+                await self._developments.update_one(about | pending, {"$set": {f"notices.{notice}": result}})
+            await self._developments.update_one(mine, [{"$set": later} if again_in else {"$unset": "notice_after"}])
 
-    async def _claim(self, query: Document) -> Claim | None:
+    async def _claim_of_ticket(self, found: Document) -> Claim | None:
+        """Take what was found, or an older one of its ticket; what of the ticket is left to wait is looked at later."""
+        key, first = found["jira_issue_key"], found
+        if found["status"] == "queued":
+            first = await self._oldest_queued(key) or found
+        try:
+            claim = await self._claim(first["_id"])
+        except DuplicateKeyError:
+            claim = None
+        if claim is None or first["_id"] != found["_id"]:
+            await self._put_off(key, _BEHIND_SECONDS)
+        return claim
+
+    async def _oldest_queued(self, jira_issue_key: str) -> Document | None:
+        query: Document = {"jira_issue_key": {"$eq": jira_issue_key}, "status": "queued"}
+        with translate_errors():
+            return await self._developments.find_one(query, _OF_A_TICKET, sort=[("created_at", 1), ("_id", 1)])
+
+    async def _put_off(self, jira_issue_key: str, seconds: float) -> None:
+        """Let what is queued of a ticket be looked at in so many seconds; in none only what has waited already."""
+        query: Document = {"jira_issue_key": {"$eq": jira_issue_key}, "status": "queued"}
+        if not seconds:
+            query["retry_requested_at"] = {"$exists": True}
+        due: Document = {"$add": ["$$NOW", _milliseconds(seconds)]}
+        with translate_errors():
+            await self._developments.update_many(
+                query, [{"$set": {"retry_requested_at": due, "lease.expires_at": None}}]
+            )
+
+    async def _claim(self, development_id: str) -> Claim | None:
+        """Take it if it is free. Raises `DuplicateKeyError` while another one of its ticket runs."""
         lost = _attempt("consumer_lost", "the consumer that had it was lost", None, ended_at="$lease.expires_at")
         taken: Document = {
             "attempts_log": {"$cond": [{"$eq": ["$status", "running"]}, lost, _ATTEMPTS]},
@@ -154,9 +218,8 @@ class DevelopmentRepository:
         }
         with translate_errors():
             document = await self._developments.find_one_and_update(
-                query,
+                {"_id": development_id, "$or": _FREE},
                 [{"$set": taken}, {"$unset": "retry_requested_at"}],
-                sort=[("_id", 1)],
                 return_document=ReturnDocument.AFTER,
             )
         return None if document is None else _to_claim(document)
@@ -194,19 +257,23 @@ class JobRepository:
     def __init__(self, db: Database) -> None:
         self._jobs = db["agent_jobs"]
 
-    async def open(self, claim: Claim, job_id: str, token: str, *, max_cost_usd: float, expires_at: datetime) -> None:
-        """Let a token be used; only its hash is kept. The tokens of earlier attempts end."""
+    async def open(self, claim: Claim, job: JobRequest, policy: RunPolicy, *, expires_at: datetime) -> None:
+        """Let a job's tokens be used; only their hashes are kept. The tokens of earlier attempts end."""
         await self.close(claim)
         # The id is this run's own: where it is there already, an earlier try was stored without an answer.
         with translate_errors(), suppress(DuplicateKeyError):
             await self._jobs.insert_one(
                 {
-                    "_id": job_id,
-                    "token_sha256": hashlib.sha256(token.encode()).hexdigest(),
+                    "_id": job.job_id,
+                    "token_sha256": _hash(job.job_token),
+                    "egress_sha256": None if job.egress_token is None else _hash(job.egress_token),
+                    "egress_hosts": list(policy.agent.egress_hosts),
                     "development_id": claim.development_id,
                     "project_key": claim.jira_project_key,
                     "fence": claim.fence,
-                    "max_cost_usd": max_cost_usd,
+                    "max_cost_usd": policy.max_cost_usd,
+                    "daily_budget_usd": policy.limits.project_day,
+                    "monthly_budget_usd": policy.limits.project_month,
                     "cost_usd": 0.0,
                     "requests": 0,
                     "usage": {},
@@ -259,6 +326,21 @@ class TranscriptRepository:
                 raise
 
 
+def untold() -> Document:
+    """Of which developments somebody is to be told now. Asked each second: each part has a small index of its own."""
+    at_rest: Document = {"$lte": ["$notice_after", "$$NOW"]}
+    lately: Document = {"$gt": ["$completed_at", {"$subtract": ["$$NOW", _milliseconds(_NOTICE_SECONDS)]}]}
+    ended: Document = {**_ENDED, "$expr": {"$and": [at_rest, lately]}}
+    return {
+        "$or": [
+            {"notices.error_queue": "pending", **ended},
+            {"notices.ticket": "pending", **ended},
+            {"notices.pull_request": "pending", **ended},
+            {"notices.started": "pending", "status": "running", "$expr": at_rest},
+        ]
+    }
+
+
 def _attempt(outcome: str, error_message: str | None, cost_usd: float | None, *, ended_at: str) -> Document:
     """The log of attempts with the one that ends now, as an expression."""
     attempt = {
@@ -274,6 +356,11 @@ def _attempt(outcome: str, error_message: str | None, cost_usd: float | None, *,
 
 def _asker(document: Document) -> str:
     return str(document.get("cancel_requested_by") or "an operator")
+
+
+def _previous_failure(attempts: Sequence[Document]) -> str | None:
+    last = attempts[-1] if attempts else None
+    return f"{last['outcome']}: {last['error_message']}" if last and last.get("error_message") else None
 
 
 def _to_claim(document: Document) -> Claim:
@@ -292,5 +379,16 @@ def _to_claim(document: Document) -> Claim:
         components=tuple(document.get("components") or ()),
         accepted_at=timings.get("retried_at") or timings.get("accepted_at"),
         result_commit=result.get("commit"),
+        check=document.get("check"),
+        previous_failure=_previous_failure(document.get("attempts_log") or ()),
         cancelled_by=_asker(document) if document.get("cancel_requested_at") is not None else None,
+        repository_url=document.get("repository_url"),
+        follow_up=_to_follow_up(document.get("follow_up")),
     )
+
+
+def _to_follow_up(document: Document | None) -> FollowUp | None:
+    if document is None:
+        return None
+    comments = tuple(ReviewComment(**comment) for comment in document["comments"])
+    return FollowUp(**{**document, "comments": comments})

@@ -18,6 +18,11 @@ _TIMEOUT = httpx.Timeout(60, connect=2, read=HEARTBEAT_SECONDS * 3)
 _ASK_AGAIN_SECONDS = 0.25
 _STREAM_BYTES = 128 * 1024 * 1024
 _DISCARD_SECONDS = 3.0
+_STATE_SECONDS = 2.0
+_STATE_BYTES = 4096
+# httpx bounds the wait for each piece; a runner that sends a byte now and then must not hold a consumer for ever.
+_HAND_OVER_SECONDS = 300.0
+_COLLECT_SECONDS = 600.0
 _BUSY = {409, 503}
 
 log = structlog.get_logger()
@@ -72,10 +77,18 @@ class Runners:
         await self._client.aclose()
 
     async def _state(self, url: str) -> str | None:
+        content = bytearray()
         try:
-            response = await self._client.get(f"{url}/v1/jobs", timeout=2)
-            return RunnerState.model_validate_json(response.content).state
-        except (httpx.HTTPError, ValidationError):
+            async with (
+                asyncio.timeout(_STATE_SECONDS),
+                self._client.stream("GET", f"{url}/v1/jobs", timeout=_STATE_SECONDS) as response,
+            ):
+                async for chunk in response.aiter_raw():
+                    content += chunk
+                    if len(content) > _STATE_BYTES:
+                        return None
+            return RunnerState.model_validate_json(bytes(content)).state
+        except (httpx.HTTPError, TimeoutError, ValidationError):
             return None
 
     async def _offer(self, url: str, job: JobRequest, bundle: Path) -> httpx.Response | None:
@@ -89,14 +102,13 @@ class Runners:
                 files={"bundle": ("bundle", file, "application/x-git-bundle")},
             )
             try:
-                response = await self._client.send(request, stream=True)
-            except httpx.HTTPError as error:
+                async with asyncio.timeout(_HAND_OVER_SECONDS):
+                    response = await self._client.send(request, stream=True)
+            except (httpx.HTTPError, TimeoutError) as error:
                 log.info("runner_refused", url=url, error=repr(error))
                 return None
         if response.status_code == httpx.codes.OK:
             return response
-        with suppress(httpx.HTTPError):
-            await response.aread()
         await response.aclose()
         if response.status_code not in _BUSY:
             raise RunnerLostError(f"the runner refused the job with status {response.status_code}")
@@ -135,7 +147,10 @@ class RunningJob:
         """Put the result's bundle at `path`; False when there is none. Raises `RunFailedError` past `limit` bytes."""
         size = 0
         try:
-            async with self._client.stream("GET", f"{self._job}/bundle") as response:
+            async with (
+                asyncio.timeout(_COLLECT_SECONDS),
+                self._client.stream("GET", f"{self._job}/bundle") as response,
+            ):
                 if response.status_code == httpx.codes.NO_CONTENT:
                     return False
                 if response.status_code != httpx.codes.OK:
@@ -148,12 +163,16 @@ class RunningJob:
                                 f"the agent's result is larger than {limit // 1024**2} MiB", outcome="result_refused"
                             )
                         file.write(chunk)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             raise RunnerLostError(f"the result could not be fetched: {type(error).__name__}") from error
         return True
 
     async def stop(self) -> None:
         """Let the runner go; it kills what still runs."""
-        with suppress(httpx.HTTPError):
-            await self._client.delete(self._job, timeout=_DISCARD_SECONDS)
+        with suppress(httpx.HTTPError, TimeoutError):
+            async with (
+                asyncio.timeout(_DISCARD_SECONDS),
+                self._client.stream("DELETE", self._job, timeout=_DISCARD_SECONDS),
+            ):
+                pass
         await self._response.aclose()

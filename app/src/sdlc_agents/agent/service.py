@@ -15,6 +15,7 @@ from sdlc_agents.agent.execution import Tools
 from sdlc_agents.agent.git import ASKPASS
 from sdlc_agents.agent.intake import Intake
 from sdlc_agents.agent.metrics import AgentMetrics
+from sdlc_agents.agent.mirrors import MirrorMetrics, Mirrors
 from sdlc_agents.agent.notices import Notices
 from sdlc_agents.agent.repository import (
     DevelopmentRepository,
@@ -30,8 +31,13 @@ from sdlc_agents.errors import UnavailableError
 from sdlc_agents.health import health_server
 from sdlc_agents.logs import configure_logging
 from sdlc_agents.metrics import new_registry
+from sdlc_agents.reviews.access import ForgeAccess
+from sdlc_agents.reviews.answers import Answers
+from sdlc_agents.reviews.poller import Pace, ReviewPoller
+from sdlc_agents.reviews.repository import WatchRepository
 from sdlc_agents.serving import run_until_stopped
 from sdlc_agents.settings import load_settings, public_values
+from sdlc_agents.spending.repository import SpendingRepository
 from sdlc_agents.trackers.jira import Jira
 
 _OUTAGE_SECONDS = 1.0
@@ -72,32 +78,46 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
     jira = None
     if settings.jira_api_url is not None and settings.jira_api_token is not None:
         jira = Jira(settings.jira_api_url, settings.jira_api_token, settings.jira_api_user, outside)
+    mirrors = None
+    if settings.mirror_dir is not None:
+        mirrors = Mirrors(settings.mirror_dir, settings.mirror_max_mb * 1024**2, MirrorMetrics(registry))
     tools = Tools(
         settings=settings,
         developments=developments,
         projects=ProjectReader(db),
         jobs=JobRepository(db),
+        spending=SpendingRepository(db),
         transcripts=TranscriptRepository(db),
         cipher=cipher,
         runners=runners,
         outside=outside,
         metrics=metrics,
         jira=jira,
+        mirrors=mirrors,
     )
     intake = Intake(
         settings, developments, metrics, stop, name=settings.consumer_name, sweep_seconds=settings.sweep_seconds
     )
-    notices = Notices(developments, intake.errors, jira)
+    access = ForgeAccess(cipher, outside)
+    notices = Notices(developments, intake.errors, jira, Answers(tools.projects, access))
     checks = {"mongodb": lambda: mongo.ping(db), "rabbitmq": intake.check, "agent_runner": runners.check}
-    answering = asyncio.create_task(ProjectChecks(db, cipher, outside).run(), name="project checks")
+    beside = [
+        asyncio.create_task(ProjectChecks(db, cipher, outside).run(), name="project checks"),
+        asyncio.create_task(notices.run(), name="notices"),
+    ]
+    if settings.review_poll_seconds:
+        pace = Pace(settings.review_poll_seconds, settings.review_days)
+        poller = ReviewPoller(WatchRepository(db, settings.consumer_name), access, pace)
+        beside.append(asyncio.create_task(poller.run(), name="reviews"))
     try:
         async with health_server(settings, checks, registry):
             log.info("consumer_ready", **public_values(settings))
             await _consume(intake, Worker(tools, stop), notices, stop)
             log.info("consumer_ends")
     finally:
-        answering.cancel()
-        await asyncio.wait({answering})
+        for task in beside:
+            task.cancel()
+        await asyncio.wait(beside)
         await intake.close()
         await runners.close()
         await outside.aclose()

@@ -53,7 +53,7 @@ class Transcript:
             self._full = True
             event = Message(at=event.at, text=f"The transcript ends here: {self._count} events are kept of a run.")
         document = event.model_dump()
-        for name in ("text", "content", "message"):
+        for name in ("text", "content", "message", "command", "output"):
             if isinstance(document.get(name), str):
                 document[name] = self._redact(document[name])
         # With an id from here, storing it a second time after a lost answer changes nothing.

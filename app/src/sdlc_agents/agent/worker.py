@@ -82,6 +82,8 @@ class Worker:
         notices = [] if self._tools.jira is None else ["ticket"]
         if outcome.status == "failed":
             notices.append("error_queue")
+        if claim.follow_up is not None:
+            notices.append("pull_request")
         async for attempt in stamina.retry_context(on=UnavailableError, attempts=None, timeout=_STORE_SECONDS):
             with attempt:
                 await self._tools.developments.finish(claim, outcome, notices)

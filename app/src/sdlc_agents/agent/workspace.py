@@ -1,28 +1,29 @@
 """A run's copy of the repository, at the consumer: bare, so that no file of it is ever written out here."""
 
+import asyncio
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdlc_agents.agent.development import RunFailedError
-from sdlc_agents.agent.git import Credentials, Git, GitError
-from sdlc_agents.agent.inspection import RESULT, Limits, inspect_bundle
+import httpx
+import structlog
 
-DEPTH = 50
-_NETWORK_SECONDS = 600.0
+from sdlc_agents.agent.borrowing import Borrowed, borrow
+from sdlc_agents.agent.development import RunFailedError
+from sdlc_agents.agent.git import Git, GitError
+from sdlc_agents.agent.inspection import RESULT, Limits, inspect_bundle
+from sdlc_agents.agent.mirrors import Mirror, Mirrors
+from sdlc_agents.agent.partial import PartialRepository
+from sdlc_agents.agent.remote import Remote
+from sdlc_agents.agent.survey import survey
+from sdlc_agents.agent.trees import BORROWED
+from sdlc_agents.projects.policies import AgentPolicy
+
 _LIST_SECONDS = 30.0
-_ATTEMPTS = 3
 _HEADS = "refs/heads/"
-_HINTS = {
-    "authentication failed": "the repository's git_access_token is not valid there",
-    "could not read password": "the repository's git_access_token was asked for by another host",
-    "returned error: 403": "the repository's git_access_token may not do this",
-    "not found": "the repository does not exist there, or its git_access_token may not see it",
-    "certificate": "its certificate is not trusted: add its authority to extra_trusted_ca_certificates",
-    "connect tunnel failed": "the egress proxy does not let it through: add its host to the allow-list",
-}
-_PERMANENT = ("denied", "declined", "rejected", "returned error: 40")
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,15 @@ class Checkout:
 
 
 class Workspace:
-    """One directory, one run. `remote` is the clone address; `transport` says how git gets there (proxy, CA)."""
+    """One directory, one run. With `mirrors`, the objects are those of the repository's mirror."""
 
-    def __init__(self, directory: Path, remote: str, credentials: Credentials | None, transport: "Transport") -> None:
+    def __init__(self, directory: Path, remote: Remote, mirrors: Mirrors | None = None) -> None:
         self._directory = directory
         self._remote = remote
-        self._credentials = credentials
-        self._git = Git(directory / "repository.git", protocols=transport.protocols, options=transport.options())
+        self._mirrors = mirrors
+        self._mirror: Mirror | None = None
+        self.borrowed = Borrowed()
+        self._git = Git(directory / "repository.git", protocols=remote.transport.protocols)
 
     @property
     def outgoing(self) -> Path:
@@ -55,47 +58,59 @@ class Workspace:
         return self._directory / "incoming.bundle"
 
     async def fetch(self, branch: str, base_branch: str | None) -> Checkout:
-        """Get the base branch (the forge's default where None), and `branch` where it exists, `DEPTH` commits deep.
+        """Get the base branch (the forge's default where None), and `branch` where it exists.
 
         Raises `RunFailedError` when there is no such base, `GitError` when the forge cannot be used.
         """
         self._git.directory.mkdir(parents=True)
+        # Also with a mirror: what this run's own token may not read, it does not get.
         refs, default = await self._list(branch, base_branch)
         base = base_branch or default
         if base is None or _HEADS + base not in refs:
             raise RunFailedError(
-                f"{self._remote} has no branch {base or '(it is empty)'}: set base_branch of the repository to one "
+                f"{self._remote.url} has no branch {base or '(it is empty)'}: set base_branch of the repository to one "
                 "that exists",
                 outcome="base_branch_missing",
             )
         if base == branch:
             raise RunFailedError(
-                f"the base branch of {self._remote} is {branch}, the branch of this ticket's own work",
+                f"the base branch of {self._remote.url} is {branch}, the branch of this ticket's own work",
                 outcome="base_branch_missing",
             )
-        existing = refs.get(_HEADS + branch)
-        wanted = [base, branch] if existing else [base]
-        await self._git.run("init", "--quiet", "--bare", "--template=", f"--initial-branch={base}")
-        await self._remote_git(
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            f"--depth={DEPTH}",
-            self._remote,
-            *(f"+{_HEADS}{name}:{_HEADS}{name}" for name in wanted),
+        wanted = {name: refs[_HEADS + name] for name in (base, branch) if _HEADS + name in refs}
+        found = None
+        if self._mirrors is not None:
+            found = await self._mirrors.use(
+                self._remote.url, lambda directory: self._take(wanted, PartialRepository(directory, self._remote))
+            )
+        if found is None:
+            await self._take_directly(wanted)
+        self._mirror = found
+        return await self._checkout(base, branch)
+
+    async def borrow(
+        self, policy: AgentPolicy, start_commit: str, client: httpx.AsyncClient, *, lfs_mb: int
+    ) -> Borrowed:
+        """Get the files of submodules and of Git LFS that the policy wants; the bundle will carry them."""
+        self.borrowed = await borrow(
+            self._git, self._directory, start_commit, self._remote, policy, client, lfs_mb=lfs_mb
         )
-        start = await self._head(base)
-        if existing:
-            existing = await self._head(branch)
-            contained = await self._git.run("rev-list", "--max-count=1", existing, f"^{start}")
-            start = existing if contained else start
-        return Checkout(base, start, existing, self._shallow())
+        return self.borrowed
 
     async def pack(self, branches: tuple[str, ...]) -> Path:
         """The bundle with these branches, for the runner."""
-        await self._git.run(
-            "bundle", "create", "--quiet", str(self.outgoing), *(_HEADS + name for name in branches), seconds=600
-        )
+        try:
+            await self._bundle(branches)
+        except GitError as error:
+            if self._mirror is None:
+                raise
+            log.warning("mirror_broken", url=self._remote.url, error=error.message)
+            self._mirror.discard()
+            heads = {name: await self._head(name) for name in branches}
+            await self._take_directly(heads)
+            if {name: await self._head(name) for name in branches} != heads:
+                raise
+            await self._bundle(branches)
         return self.outgoing
 
     async def accept(self, branch: str, start_commit: str, limits: Limits) -> str:
@@ -105,7 +120,9 @@ class Workspace:
     async def push(self, branch: str) -> None:
         """Push the accepted commit. Never forced: raises `RunFailedError` when the branch was moved meanwhile."""
         try:
-            await self._remote_git("push", "--quiet", "--no-verify", self._remote, f"{RESULT}:{_HEADS}{branch}")
+            await self._remote.run(
+                self._git.directory, "push", "--quiet", "--no-verify", self._remote.url, f"{RESULT}:{_HEADS}{branch}"
+            )
         except GitError as error:
             if any(words in error.message for words in ("fetch first", "non-fast-forward", "stale info")):
                 raise RunFailedError(
@@ -121,17 +138,67 @@ class Workspace:
         refs, _ = await self._list(branch, None)
         return refs.get(_HEADS + branch)
 
+    async def survey(self, start_commit: str) -> str:
+        """What the prompt says about the repository."""
+        return await survey(self._git, start_commit)
+
     async def summary(self, start_commit: str) -> str:
         """`3 files changed, 10 insertions(+)`."""
         return (await self._git.run("diff", "--shortstat", "--no-ext-diff", start_commit, RESULT)).strip()
 
     def remove(self) -> None:
-        """Delete the directory."""
+        """Delete the directory, and let go of the mirror."""
         shutil.rmtree(self._directory, ignore_errors=True)
+        if self._mirror is not None:
+            self._mirror.close()
+
+    async def _take_directly(self, wanted: Mapping[str, str]) -> None:
+        """Without a mirror: from the forge into this run's own directory."""
+        directory = self._directory / "objects.git"
+        for filtered in (True, False):
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+            try:
+                return await self._take(wanted, PartialRepository(directory, self._remote, filtered=filtered))
+            except GitError as error:
+                if "no space left" in error.message.casefold():
+                    raise RunFailedError(
+                        f"{self._remote.url} does not fit into the consumer's workspace: raise app_job_size_mb, or "
+                        "remove large files from its newest commits",
+                        outcome="workspace_full",
+                    ) from error
+                if not filtered:
+                    raise
+                log.info("partial_fetch_refused", url=self._remote.url, error=error.message)
+        return None
+
+    async def _take(self, wanted: Mapping[str, str], source: PartialRepository) -> None:
+        heads = await source.fetch(wanted)
+        if heads.keys() != wanted.keys():
+            raise GitError("the branches are not there any more")
+        # Whatever a broken mirror lent is taken back; other references and objects of this run stay.
+        for name in heads:
+            (self._git.directory / _HEADS / name).unlink(missing_ok=True)
+        (self._git.directory / "shallow").unlink(missing_ok=True)
+        await self._git.run("init", "--quiet", "--bare", "--template=", f"--initial-branch={next(iter(wanted))}")
+        await source.lend(self._git, heads)
+
+    async def _checkout(self, base: str, branch: str) -> Checkout:
+        start, existing = await self._head(base), None
+        if (self._git.directory / _HEADS / branch).exists():
+            existing = await self._head(branch)
+            contained = await self._git.run("rev-list", "--max-count=1", existing, f"^{start}")
+            start = existing if contained else start
+        return Checkout(base, start, existing, self._shallow())
+
+    async def _bundle(self, branches: tuple[str, ...]) -> None:
+        references = [*(_HEADS + name for name in branches), *([BORROWED] if self.borrowed else [])]
+        await self._git.run("bundle", "create", "--quiet", str(self.outgoing), *references, seconds=600)
 
     async def _list(self, branch: str, base_branch: str | None) -> tuple[Mapping[str, str], str | None]:
         names = ["HEAD", _HEADS + branch, *([_HEADS + base_branch] if base_branch else [])]
-        listing = await self._remote_git("ls-remote", "--symref", self._remote, *names, seconds=_LIST_SECONDS)
+        listing = await self._remote.run(
+            self._git.directory, "ls-remote", "--symref", self._remote.url, *names, seconds=_LIST_SECONDS
+        )
         refs: dict[str, str] = {}
         default: str | None = None
         for line in listing.splitlines():
@@ -144,40 +211,9 @@ class Workspace:
             refs.setdefault(_HEADS + default, refs["HEAD"])
         return refs, default
 
-    async def _remote_git(self, *arguments: str, seconds: float = _NETWORK_SECONDS) -> str:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return await self._git.run(*arguments, seconds=seconds, credentials=self._credentials)
-            except GitError as error:
-                said = error.message.casefold()
-                hint = next((hint for words, hint in _HINTS.items() if words in said), None)
-                if hint is not None:
-                    raise RunFailedError(
-                        f"{self._remote}: {hint} ({error.message})", outcome="forge_refused"
-                    ) from error
-                if attempt == _ATTEMPTS or any(words in said for words in _PERMANENT):
-                    raise
-        raise AssertionError("unreachable")
-
     async def _head(self, branch: str) -> str:
         return (await self._git.run("rev-parse", "--verify", f"{_HEADS}{branch}^{{commit}}")).strip()
 
     def _shallow(self) -> tuple[str, ...]:
         file = self._git.directory / "shallow"
         return tuple(file.read_text(encoding="ascii").split()) if file.exists() else ()
-
-
-@dataclass(frozen=True)
-class Transport:
-    """How git reaches forges: through the egress proxy, trusting these authorities, by these protocols."""
-
-    proxy: str | None = None
-    ca_file: Path | None = None
-    protocols: tuple[str, ...] = ("https",)
-
-    def options(self) -> tuple[str, ...]:
-        """As git's configuration."""
-        options = ["http.lowSpeedLimit=1000", "http.lowSpeedTime=60", f"http.proxy={self.proxy or ''}"]
-        if self.ca_file is not None:
-            options.append(f"http.sslCAInfo={self.ca_file}")
-        return tuple(options)

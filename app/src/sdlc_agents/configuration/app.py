@@ -19,6 +19,7 @@ from sdlc_agents.events.repository import EventRepository
 from sdlc_agents.health import healthy
 from sdlc_agents.mongo import Database
 from sdlc_agents.projects.checks import CheckService
+from sdlc_agents.projects.schemas import Trigger
 from sdlc_agents.projects.service import ProjectService
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -29,8 +30,10 @@ async def _on_validation_error(_request: Request, error: Exception) -> Response:
     return web.JsonResponse({"error": web.describe(error.errors())}, 400)
 
 
-def create_app(db: Database, cipher: FieldCipher, registry: CollectorRegistry) -> FastAPI:
-    """The configuration API over a database."""
+def create_app(
+    db: Database, cipher: FieldCipher, registry: CollectorRegistry, *, trigger_status: str = Trigger().status
+) -> FastAPI:
+    """The configuration API over a database. `trigger_status` is that of projects without a trigger of their own."""
     app = FastAPI(title="Configuration API", version=__version__, openapi_url=None, redirect_slashes=False)
     table = RouteTable(ROUTERS, (HEALTH, DOCUMENT))
 
@@ -48,7 +51,7 @@ def create_app(db: Database, cipher: FieldCipher, registry: CollectorRegistry) -
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(405, on_wrong_method)
     app.state.api_keys = ApiKeyService(db)
-    app.state.projects = ProjectService(db, cipher)
+    app.state.projects = ProjectService(db, cipher, trigger_status)
     app.state.project_checks = CheckService(db)
     app.state.developments = DevelopmentService(db)
     app.state.events = EventRepository(db)

@@ -92,8 +92,32 @@ _ATTEMPT: Example = {
     "ended_at": "2026-02-03T14:13:21Z",
     "cost_usd": 0.42,
 }
+_WORK_CHECK: Example = {
+    "command": "make test",
+    "result": "passed",
+    "exit_status": 0,
+    "seconds": 12.3,
+    "round": 2,
+    "repair_failed": None,
+    "output": "42 passed",
+}
+_REVIEW_COMMENT: Example = {
+    "author": "kim",
+    "body": "Round half to even, please.",
+    "path": "money.py",
+    "line": 12,
+    "requests_changes": False,
+}
+_FOLLOW_UP: Example = {
+    "pull_request_number": 7,
+    "pull_request_url": "https://git.example.com/shop/storefront/pulls/7",
+    "of": "66f1a2b3c4d5e6f708192a2f",
+    "requested_by": "kim",
+    "comments": [_REVIEW_COMMENT],
+}
 _DEVELOPMENT: Example = {
     "id": _DEVELOPMENT_ID,
+    "kind": "follow_up",
     "status": "completed",
     "jira_issue_id": "10042",
     "jira_issue_key": "SHOP-42",
@@ -102,9 +126,11 @@ _DEVELOPMENT: Example = {
     "description": "The cart shows three decimals.",
     "repository_url": "https://git.example.com/shop/storefront",
     "branch_name": "feature/SHOP-42",
+    "follow_up": _FOLLOW_UP,
     "pr_mr_url": "https://git.example.com/shop/storefront/pulls/7",
     "prompt": "Work on the ticket SHOP-42 …",
     "development_details": "Prices are rounded where they are shown.",
+    "check": _WORK_CHECK,
     "outcome": "pull_request",
     "error_message": None,
     "attempts": 1,
@@ -155,6 +181,9 @@ EXAMPLES: dict[str, Example] = {
     "EventOutput": _EVENT,
     "EventDetailOutput": {**_EVENT, "raw_payload": {"webhookEvent": "jira:issue_updated", "issue": {"key": "SHOP-42"}}},
     "AttemptOutput": _ATTEMPT,
+    "WorkCheckOutput": _WORK_CHECK,
+    "ReviewCommentOutput": _REVIEW_COMMENT,
+    "FollowUpOutput": _FOLLOW_UP,
     "DevelopmentOutput": _DEVELOPMENT,
     "TranscriptEventOutput": {
         "id": "5c0ffee5c0ffee5c0ffee5c0ffee5c0f:7",

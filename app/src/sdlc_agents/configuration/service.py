@@ -32,14 +32,16 @@ def run() -> None:
             db = mongo.database(client, settings)
             cipher = FieldCipher(db, key)
             checks = {"database": lambda: mongo.ping(db), "schema": lambda: schema.check(db)}
+            app = create_app(db, cipher, registry, trigger_status=settings.jira_trigger_status)
             try:
                 async with (
                     health_server(settings, checks, registry),
-                    serve(create_app(db, cipher, registry), port=settings.configuration_api_port, tls=settings),
+                    serve(app, port=settings.configuration_api_port, tls=settings),
                 ):
                     log.info("service_started", **public_values(settings))
                     await stop.wait()
                     log.info("service_stopping")
+                    app.state.developments.streams.close()
             finally:
                 await cipher.close()
         log.info("service_stopped")

@@ -1,13 +1,14 @@
-"""GET /api/developments, /api/developments/{id} and its transcript; POST its retry and cancel."""
+"""GET /api/developments, /api/developments/{id} and its transcript, also live; POST its retry and cancel."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 
 from sdlc_agents.apikeys.keys import Caller
 from sdlc_agents.apikeys.middleware import caller
 from sdlc_agents.developments.schemas import DevelopmentOutput, Status, TranscriptEventOutput
 from sdlc_agents.developments.service import DevelopmentService
+from sdlc_agents.developments.streaming import EventStream
 from sdlc_agents.paging import Cursor, KeyFilter, Limit, Page
 
 router = APIRouter(prefix="/api/developments", tags=["developments"])
@@ -20,6 +21,10 @@ def _service(request: Request) -> DevelopmentService:
 
 Service = Annotated[DevelopmentService, Depends(_service)]
 By = Annotated[Caller, Depends(caller)]
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", pattern="^[0-9a-f]{24}$", description="Only events after this one."),
+]
 StatusFilter = Annotated[Status | None, Query(description="Only those in this state.")]
 
 
@@ -65,3 +70,15 @@ async def get_transcript(
 ) -> Page[TranscriptEventOutput]:
     """A page of what the agent did in all attempts, oldest first; fewer than `limit` where events are long."""
     return await service.transcript(development_id, limit, cursor)
+
+
+@router.get("/{development_id}/transcript/stream", status_code=200, response_class=EventStream)
+async def stream_transcript(development_id: str, service: Service, last_event_id: LastEventId = None) -> EventStream:
+    """What the agent does, as it does it: server-sent events, from the first of all attempts on.
+
+    Each has its id as `id` (the browser's EventSource sends the last one back as `Last-Event-ID`) and as `data` a
+    `TranscriptEventOutput`. When the development has ended and all is told, `event: end` comes with
+    `{"status": …}`, and the stream ends. A comment comes at least each ten seconds. A stream that ends without
+    `end` (after 15 minutes, or because the service stops) is to be asked for again. 503 when too many are open.
+    """
+    return await service.stream(development_id, last_event_id)

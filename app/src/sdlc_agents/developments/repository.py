@@ -15,9 +15,10 @@ from sdlc_agents.mongo import Database, Document, Session, translate_errors
 
 _FIELDS = {name: 1 for name in DevelopmentOutput.model_fields if name != "id"}
 _EVENT_FIELDS = {name: 1 for name in TranscriptEventOutput.model_fields if name != "id"}
-_TEXTS = ("text", "message", "content")
+_TEXTS = ("text", "message", "content", "output")
 _PAGE_CHARACTERS = 4 * 1024 * 1024
 CANCELLED = "cancelled"
+_TOLD = {"ticket": "pending"}
 
 
 class DevelopmentRepository:
@@ -48,7 +49,7 @@ class DevelopmentRepository:
 
         What its last attempt came to stands in `attempts_log`. The fence stays, so that it goes on growing.
         """
-        nothing = ("outcome", "error_message", "pr_mr_url", "development_details", "turns", "duration_seconds")
+        nothing = ("outcome", "error_message", "pr_mr_url", "development_details", "check", "turns", "duration_seconds")
         values: Document = {
             **dict.fromkeys((*nothing, "completed_at", "lease.owner", "lease.expires_at"), None),
             "status": "queued",
@@ -77,7 +78,9 @@ class DevelopmentRepository:
             "lease.fence": {"$add": [{"$ifNull": ["$lease.fence", 0]}, 1]},
             "lease.owner": None,
             "lease.expires_at": None,
-            "notices": {"$literal": {"ticket": "pending"}},
+            "notices": {
+                "$cond": [{"$eq": ["$kind", "follow_up"]}, {**_TOLD, "pull_request": "pending"}, _TOLD],
+            },
         }
         return await self._change(
             development_id, {"status": "queued"}, [values, {"$unset": "retry_requested_at"}], session
@@ -88,11 +91,18 @@ class DevelopmentRepository:
         values: Document = {"cancel_requested_at": "$$NOW", "cancel_requested_by": {"$literal": by}}
         return await self._change(development_id, {"status": "running", "cancel_requested_at": None}, [values], session)
 
+    async def status(self, development_id: str) -> str:
+        """A development's state; raises `NotFoundError`."""
+        with translate_errors():
+            document = await self._developments.find_one({"_id": {"$eq": development_id}}, {"status": 1})
+        if document is None:
+            raise NotFoundError("there is no such development")
+        return str(document["status"])
+
     async def transcript(
         self, development_id: str, limit: int, cursor: str | None
     ) -> paging.Page[TranscriptEventOutput]:
-        """Events of all attempts, oldest first: up to `limit`, fewer where they are long. Raises `NotFoundError`."""
-        await self.get(development_id)
+        """Events of all attempts, oldest first: up to `limit`, fewer where they are long."""
         query: Document = {"development_id": {"$eq": development_id}}
         if cursor is not None:
             try:

@@ -19,14 +19,52 @@ class AttemptOutput(BaseModel):
     cost_usd: float | None = None
 
 
+class WorkCheckOutput(BaseModel):
+    """What the project's check said of the work, last.
+
+    `round` is 2 where the agent had repaired its work by then; `repair_failed` says why a repair came to nothing, the
+    work being that of before it. `exit_status` is negative after a signal, null where the check was stopped. `output`
+    is the end of what it printed.
+    """
+
+    command: str
+    result: Literal["passed", "failed", "timed_out"]
+    exit_status: int | None = None
+    seconds: float
+    round: int
+    repair_failed: str | None = None
+    output: str
+
+
+class ReviewCommentOutput(BaseModel):
+    """What a reviewer said on a pull request; `path` and `line` where it was on a line of code."""
+
+    author: str
+    body: str
+    path: str | None = None
+    line: int | None = None
+    requests_changes: bool = False
+
+
+class FollowUpOutput(BaseModel):
+    """What a run after a review is about: `of` is the development that led to the pull request before it."""
+
+    pull_request_number: int
+    pull_request_url: str
+    of: str
+    requested_by: str
+    comments: list[ReviewCommentOutput]
+
+
 class DevelopmentOutput(BaseModel):
-    """A development.
+    """A development: of a ticket, or (`follow_up`) of what reviewers asked for on its pull request.
 
     `outcome` is the kind of its end, `attempts` how often it was begun, `attempts_log` how each attempt ended (the last
     100), `timings` when each step was reached, `cost_usd` and `usage` (tokens by kind) what all attempts took.
     """
 
     id: str
+    kind: Literal["ticket", "follow_up"] = "ticket"
     status: Status
     jira_issue_id: str
     jira_issue_key: str
@@ -35,9 +73,11 @@ class DevelopmentOutput(BaseModel):
     description: str = ""
     repository_url: str | None = None
     branch_name: str | None = None
+    follow_up: FollowUpOutput | None = None
     pr_mr_url: str | None = None
     prompt: str = ""
     development_details: str | None = None
+    check: WorkCheckOutput | None = None
     outcome: str | None = None
     error_message: str | None = None
     attempts: int = 0
@@ -55,14 +95,15 @@ class DevelopmentOutput(BaseModel):
 class TranscriptEventOutput(BaseModel):
     """One event of a run, as the agent's runner told it; which fields it has follows from its type.
 
-    `job_id` tells the attempts apart. `tool` comes as a call and as its result, with the same `tool_id`.
+    `job_id` tells the attempts apart. `tool` comes as a call and as its result, with the same `tool_id`. `check` is the
+    project's check of the agent's work, in round 2 after a repair; in `finished` it is what the last one came to.
     """
 
     id: str
     job_id: str
     seq: int
     at: datetime
-    type: Literal["started", "message", "tool", "usage", "finished", "failed"]
+    type: Literal["started", "message", "tool", "usage", "check", "finished", "failed"]
     text: str | None = None
     message: str | None = None
     reason: str | None = None
@@ -77,3 +118,12 @@ class TranscriptEventOutput(BaseModel):
     turns: int | None = None
     duration_seconds: float | None = None
     changed: bool | None = None
+    round: int | None = None
+    command: str | None = None
+    passed: bool | None = None
+    exit_status: int | None = None
+    timed_out: bool | None = None
+    seconds: float | None = None
+    output: str | None = None
+    check: Literal["passed", "failed", "timed_out"] | None = None
+    repair_failed: str | None = None

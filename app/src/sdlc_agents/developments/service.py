@@ -4,6 +4,7 @@ from sdlc_agents.apikeys.keys import Caller
 from sdlc_agents.audit import AuditLog
 from sdlc_agents.developments.repository import CANCELLED, DevelopmentRepository
 from sdlc_agents.developments.schemas import DevelopmentOutput, TranscriptEventOutput
+from sdlc_agents.developments.streaming import EventStream, TranscriptStreams
 from sdlc_agents.errors import ConflictError
 from sdlc_agents.mongo import Database, Document, Session, in_transaction
 from sdlc_agents.paging import Page, matching
@@ -16,6 +17,7 @@ class DevelopmentService:
         self._db = db
         self._repository = DevelopmentRepository(db)
         self._audit = AuditLog(db)
+        self.streams = TranscriptStreams()
 
     async def page(self, limit: int, cursor: str | None, **filters: str | None) -> Page[DevelopmentOutput]:
         """Newest first; `filters` are fields that must be exactly this."""
@@ -27,7 +29,13 @@ class DevelopmentService:
 
     async def transcript(self, development_id: str, limit: int, cursor: str | None) -> Page[TranscriptEventOutput]:
         """Events, oldest first; raises `NotFoundError`."""
+        await self._repository.status(development_id)
         return await self._repository.transcript(development_id, limit, cursor)
+
+    async def stream(self, development_id: str, after: str | None) -> EventStream:
+        """Events as they come, those after one or all of them; raises `NotFoundError`."""
+        await self._repository.status(development_id)
+        return EventStream(self.streams, self.streams.frames(self._repository, development_id, after))
 
     async def retry(self, development_id: str, caller: Caller) -> DevelopmentOutput:
         """Queue a failed or cancelled development again.

@@ -4,32 +4,33 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import structlog
 
 from sdlc_agents.agent.git import Credentials
-from sdlc_agents.forges import gitea_check
+from sdlc_agents.forges import gitea_check, gitea_conversation
 from sdlc_agents.forges.addresses import RepositoryAddress
-from sdlc_agents.forges.model import (
-    Conversation,
-    ForgeError,
-    ForgeUnavailableError,
-    Problem,
-    PullRequest,
-    PullRequestText,
-)
+from sdlc_agents.forges.gitea_api import GiteaApi
+from sdlc_agents.forges.model import Conversation, ForgeError, Problem, PullRequest, PullRequestText
 
 _USERNAME = "sdlc-agents"
 _TITLE_CHARACTERS = 255
-_SECONDS = 20.0
-_UNAVAILABLE = {408, 425, 429, 500, 502, 503, 504}
+_DRAFT = "WIP: "
+"""What makes a pull request a draft, where a site has not set other prefixes."""
+
+log = structlog.get_logger()
 
 
 class GiteaForge:
-    """One repository on a Gitea, as the owner of a token sees it. The token needs the right `write:repository`."""
+    """One repository on a Gitea, as the owner of a token sees it.
+
+    The token needs the scope write:repository, and for `conversation` and `comment` read:issue and read:user.
+    """
 
     def __init__(self, address: RepositoryAddress, token: str, client: httpx.AsyncClient) -> None:
         self._address = address
         self._token = token
         self._client = client
+        self._api = GiteaApi(address, token, client)
 
     @property
     def clone_url(self) -> str:
@@ -43,23 +44,42 @@ class GiteaForge:
 
     async def ensure_pull_request(self, text: PullRequestText) -> PullRequest:
         """The open pull request from the branch into its base, opened now unless there is one."""
-        document = {"head": text.branch, "base": text.base, "title": text.title[:_TITLE_CHARACTERS], "body": text.body}
-        response = await self._call("POST", "pulls", document, accept={201, 409})
+        title = (_DRAFT if text.draft else "") + text.title
+        document = {"head": text.branch, "base": text.base, "title": title[:_TITLE_CHARACTERS], "body": text.body}
+        response = await self._api.call("POST", "pulls", document, accept={201, 409})
         if response.status_code == httpx.codes.CONFLICT:
             return await self._find(text.branch, text.base)
-        return await self._settle(_pull_request(response.json(), created=True), text.branch, text.base)
+        made = await self._settle(_pull_request(response.json(), created=True), text.branch, text.base)
+        if made.created:
+            await self._request_reviews(made, text.reviewers)
+        return made
 
     async def conversation(self, number: int) -> Conversation:
         """What was said on a pull request."""
-        raise NotImplementedError(number)
+        return await gitea_conversation.read(self._api, number)
 
-    async def check(self, base_branch: str | None) -> list[Problem]:
+    async def comment(self, number: int, body: str, marker: str) -> None:
+        """Say something on a pull request, unless it was said before."""
+        await gitea_conversation.say_once(self._api, number, body, marker)
+
+    async def check(self, base_branch: str | None, *, follow_ups: bool = False) -> list[Problem]:
         """What keeps the agents from working there (token, rights, base branch); nothing is written. Never raises."""
-        return await gitea_check.check(self._address, _USERNAME, self._token, self._client, base_branch)
+        return await gitea_check.check(
+            self._address, _USERNAME, self._token, self._client, base_branch, follow_ups=follow_ups
+        )
+
+    async def _request_reviews(self, pull_request: PullRequest, reviewers: tuple[str, ...]) -> None:
+        # One by one: Gitea asks nobody when it refuses one of them.
+        for reviewer in reviewers:
+            path = f"pulls/{pull_request.number}/requested_reviewers"
+            try:
+                await self._api.call("POST", path, {"reviewers": [reviewer]}, accept={201})
+            except ForgeError as error:
+                log.warning("reviewer_refused", reviewer=reviewer, url=pull_request.url, error=error.message)
 
     async def _settle(self, made: PullRequest, branch: str, base: str) -> PullRequest:
         """Gitea lets two callers open the same pull request at one moment: the older one stays, ours is closed."""
-        response = await self._call("GET", "pulls?state=open&sort=recentupdate&limit=50", accept={200})
+        response = await self._api.call("GET", "pulls?state=open&sort=recentupdate&limit=50", accept={200})
         numbers = [
             int(shown["number"])
             for shown in response.json()
@@ -67,45 +87,14 @@ class GiteaForge:
         ]
         if not numbers or min(numbers) >= made.number:
             return made
-        await self._call("PATCH", f"pulls/{made.number}", {"state": "closed"}, accept={201})
+        await self._api.call("PATCH", f"pulls/{made.number}", {"state": "closed"}, accept={201})
         return await self._find(branch, base)
 
     async def _find(self, branch: str, base: str) -> PullRequest:
-        response = await self._call("GET", f"pulls/{quote(base, safe='')}/{quote(branch, safe='')}", accept={200})
+        path = f"pulls/{quote(base, safe='')}/{quote(branch, safe='')}"
+        response = await self._api.call("GET", path, accept={200})
         return _pull_request(response.json(), created=False)
-
-    async def _call(
-        self, method: str, path: str, document: dict[str, Any] | None = None, *, accept: set[int]
-    ) -> httpx.Response:
-        address = self._address
-        url = f"{address.base}/api/v1/repos/{quote(address.owner, safe='')}/{quote(address.name, safe='')}/{path}"
-        try:
-            response = await self._client.request(
-                method, url, json=document, headers={"Authorization": f"token {self._token}"}, timeout=_SECONDS
-            )
-        except httpx.HTTPError as error:
-            raise ForgeUnavailableError(f"{address.base} does not answer: {type(error).__name__}") from error
-        if response.status_code in accept:
-            return response
-        said = _message(response)
-        if response.status_code in _UNAVAILABLE:
-            raise ForgeUnavailableError(f"{address.base} answered {response.status_code}: {said}")
-        hints = {
-            401: "the repository's git_access_token is not valid there",
-            403: "the repository's git_access_token lacks the right write:repository",
-            404: "the repository does not exist there, or its git_access_token may not see it",
-        }
-        hint = hints.get(response.status_code, "the request was refused")
-        raise ForgeError(f"{address.base}/{address.owner}/{address.name}: {hint} ({response.status_code}: {said})")
 
 
 def _pull_request(document: dict[str, Any], *, created: bool) -> PullRequest:
     return PullRequest(int(document["number"]), str(document["html_url"]), created)
-
-
-def _message(response: httpx.Response) -> str:
-    try:
-        document = response.json()
-    except ValueError:
-        return response.text[:200]
-    return str(document.get("message", ""))[:300] if isinstance(document, dict) else ""

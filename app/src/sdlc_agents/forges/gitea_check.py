@@ -19,11 +19,22 @@ _SCOPE = "the scope write:repository"
 
 
 async def check(
-    address: RepositoryAddress, username: str, token: str, client: httpx.AsyncClient, base_branch: str | None
+    address: RepositoryAddress,
+    username: str,
+    token: str,
+    client: httpx.AsyncClient,
+    base_branch: str | None,
+    *,
+    follow_ups: bool = False,
 ) -> list[Problem]:
-    """What stands in the way; empty when nothing does. `base_branch` None means the repository's default branch."""
+    """What stands in the way; empty when nothing does. `base_branch` None means the repository's default branch.
+
+    With `follow_ups` also what stands in the way of reading what reviewers say.
+    """
+    asked = _Check(address, username, token, client)
     try:
-        return await _Check(address, username, token, client).run(base_branch)
+        problems = await asked.run(base_branch)
+        return [*problems, *await asked.reviews()] if follow_ups else problems
     except FoundError as found:
         return [found.problem]
 
@@ -51,6 +62,23 @@ class _Check:
         if repository.get("empty") or not await self._has_branch(branch):
             problems.append(missing_branch(self._address, branch, empty=bool(repository.get("empty"))))
         return problems
+
+    async def reviews(self) -> list[Problem]:
+        """Whether the token may read comments, and whose it is."""
+        missing = []
+        if (await self._api("/issues/comments?limit=1")).status_code == httpx.codes.FORBIDDEN:
+            missing.append("read:issue")
+        response = await self._asker.get(f"{self._address.base}/api/v1/user", headers=self._authorization)
+        if response.status_code == httpx.codes.FORBIDDEN:
+            missing.append("read:user")
+        if not missing:
+            return []
+        scopes = " and ".join(missing)
+        message = (
+            f"git_access_token may not read what reviewers say in {self._name}: give it the scope {scopes} as well, or "
+            "empty the project's pull_requests.follow_up_by"
+        )
+        return [Problem(ProblemCode.NO_REVIEW_RIGHT, message)]
 
     async def _repository(self) -> dict[str, Any]:
         response = await self._api("")

@@ -52,6 +52,7 @@ class ProblemCode(StrEnum):
     NO_READ_RIGHT = "no_read_right"
     NO_PUSH_RIGHT = "no_push_right"
     NO_PULL_REQUEST_RIGHT = "no_pull_request_right"
+    NO_REVIEW_RIGHT = "no_review_right"
     ARCHIVED = "archived"
     PULL_REQUESTS_OFF = "pull_requests_off"
     BASE_BRANCH_MISSING = "base_branch_missing"
@@ -127,5 +128,14 @@ class Forge(Protocol):
     async def conversation(self, number: int) -> Conversation:
         """What was said on a pull request."""
 
-    async def check(self, base_branch: str | None) -> list[Problem]:
-        """What keeps the agents from working there (token, rights, base branch); nothing is written. Never raises."""
+    async def comment(self, number: int, body: str, marker: str) -> None:
+        """Say something on a pull request, unless the bot (nobody else counts) said something with this marker there.
+
+        `marker` is an HTML comment, which people do not see; it is appended to `body`.
+        """
+
+    async def check(self, base_branch: str | None, *, follow_ups: bool = False) -> list[Problem]:
+        """What keeps the agents from working there (token, rights, base branch); nothing is written. Never raises.
+
+        With `follow_ups` also what keeps them from reading and answering reviews (`NO_REVIEW_RIGHT`).
+        """

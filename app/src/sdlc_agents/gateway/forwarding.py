@@ -2,24 +2,27 @@
 
 import asyncio
 import time
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
-import httpx
+import httpcore
 import stamina
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from sdlc_agents.clock import now
 from sdlc_agents.errors import UnavailableError
 from sdlc_agents.gateway.errors import GatewayError
+from sdlc_agents.gateway.ledger import Ledger
 from sdlc_agents.gateway.metrics import GatewayMetrics
-from sdlc_agents.gateway.policy import Ask, examine
-from sdlc_agents.gateway.pricing import PriceList, cost
-from sdlc_agents.gateway.repository import Job, JobRepository
-from sdlc_agents.gateway.upstream import Upstream, returned
+from sdlc_agents.gateway.policy import Ask, Policy
+from sdlc_agents.gateway.pricing import cost
+from sdlc_agents.gateway.repository import Answer, Job
+from sdlc_agents.gateway.upstream import FAILURES, Upstream, UpstreamAnswer
 from sdlc_agents.gateway.usage import UsageMeter
 
 BODY_BYTES = 32 * 1024 * 1024
@@ -33,17 +36,11 @@ class Gateway:
     """Forwards requests of jobs. `job_requests` bounds what one job can have under way, and so its overspending."""
 
     def __init__(
-        self,
-        jobs: JobRepository,
-        upstream: Upstream,
-        prices: PriceList,
-        metrics: GatewayMetrics,
-        *,
-        job_requests: int,
+        self, ledger: Ledger, upstream: Upstream, policy: Policy, metrics: GatewayMetrics, *, job_requests: int
     ) -> None:
-        self._jobs = jobs
+        self._ledger = ledger
         self._upstream = upstream
-        self._prices = prices
+        self._policy = policy
         self._metrics = metrics
         self._job_requests = job_requests
         self._under_way: Counter[str] = Counter()
@@ -52,10 +49,17 @@ class Gateway:
     async def forward(self, request: Request, path: str, *, counted: bool) -> StreamingResponse:
         """The API's answer as it comes. Raises `GatewayError`; `counted` False for what costs nothing."""
         try:
-            body = await _body(request)
-            received = time.perf_counter()
-            job = await self._authenticate(request)
-            ask = examine(body, self._prices)
+            token = _token(request)
+            # The database is asked while the body comes in.
+            finding = asyncio.create_task(self._authenticate(token), name="authenticate")
+            try:
+                body = await read(request, BODY_BYTES)
+                received = time.perf_counter()
+                job = await finding
+            finally:
+                await _settled(finding)
+            structlog.contextvars.bind_contextvars(job_id=job.job_id, development_id=job.development_id)
+            ask = self._policy.examine(body)
             self._enter(job)
             try:
                 self._metrics.passed_on(time.perf_counter() - received)
@@ -67,42 +71,42 @@ class Gateway:
             self._metrics.refused(error.kind)
             log.info("request_refused", status=error.status, reason=error.message)
             raise
-        self._metrics.answered(ask.listed, response.status_code)
+        self._metrics.answered(ask.listed, response.status)
         meter = UsageMeter(request_bytes=len(body), streaming=ask.streaming)
-        return _Answer(self, job, ask, response, meter if counted and response.status_code == _OK else None)
+        return _Passing(self, token, job, ask, response, meter if counted and response.status == _OK else None)
 
     async def close(self) -> None:
         """Finish counting."""
         if self._counting:
             await asyncio.wait(self._counting, timeout=5)
 
-    def ended(self, job: Job, ask: Ask, meter: UsageMeter | None) -> asyncio.Task[None] | None:
+    def ended(self, token: str, job: Job, ask: Ask, meter: UsageMeter | None) -> asyncio.Task[None] | None:
         """An answer is over: free its place and count what it used; the task ends when that is stored."""
         self._leave(job)
         if meter is None:
             return None
-        task = asyncio.create_task(self._count(job, ask, meter), name="count")
+        task = asyncio.create_task(self._count(token, job, ask, meter), name="count")
         self._counting.add(task)
         task.add_done_callback(self._counting.discard)
         return task
 
-    async def _authenticate(self, request: Request) -> Job:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise GatewayError(401, "a job token is required")
+    async def _authenticate(self, token: str) -> Job:
         try:
-            job = await self._jobs.find(token)
+            job = await self._ledger.find(token)
+            if job is None:
+                raise GatewayError(401, "no job has this token")
+            if job.expires_at <= now():
+                raise GatewayError(403, "the job of this token is over")
+            if job.cost_usd >= job.max_cost_usd:
+                raise GatewayError(
+                    402, f"the job has used {job.cost_usd:.4f} of its {job.max_cost_usd:.2f} USD: its budget is spent"
+                )
+            spent = await self._ledger.spent(job)
         except UnavailableError as error:
             raise GatewayError(503, error.message, retry_after=2) from error
-        if job is None:
-            raise GatewayError(401, "no job has this token")
-        structlog.contextvars.bind_contextvars(job_id=job.job_id, development_id=job.development_id)
-        if job.expires_at <= now():
-            raise GatewayError(403, "the job of this token is over")
-        if job.cost_usd >= job.max_cost_usd:
-            raise GatewayError(
-                402, f"the job has used {job.cost_usd:.4f} of its {job.max_cost_usd:.2f} USD: its budget is spent"
-            )
+        if spent is not None:
+            budget, used = spent
+            raise GatewayError(402, budget.message(used))
         return job
 
     def _enter(self, job: Job) -> None:
@@ -115,36 +119,38 @@ class Gateway:
         if self._under_way[job.job_id] <= 0:
             del self._under_way[job.job_id]
 
-    async def _send(self, path: str, request: Request, body: bytes) -> httpx.Response:
+    async def _send(self, path: str, request: Request, body: bytes) -> UpstreamAnswer:
         try:
             return await self._upstream.send(path, request.url.query, request.headers.items(), body)
-        except httpx.TimeoutException as error:
+        except httpcore.TimeoutException as error:
             raise GatewayError(504, "the model's API did not answer in time", retry_after=2) from error
-        except httpx.HTTPError as error:
+        except FAILURES as error:
             log.warning("upstream_unreachable", error=repr(error))
             raise GatewayError(502, "the model's API cannot be reached", retry_after=2) from error
 
-    async def _count(self, job: Job, ask: Ask, meter: UsageMeter) -> None:
+    async def _count(self, token: str, job: Job, ask: Ask, meter: UsageMeter) -> None:
         tokens = meter.tokens()
         spent = cost(ask.price, tokens)
+        answer = Answer(uuid.uuid4().hex, tokens, spent)
         self._metrics.used(ask.listed, tokens, spent)
         try:
             async for attempt in stamina.retry_context(on=UnavailableError, attempts=None, timeout=_SECONDS_TO_COUNT):
                 with attempt:
-                    await self._jobs.add(job.job_id, tokens, spent)
+                    await self._ledger.add(token, job, answer)
         except UnavailableError:
             self._metrics.uncounted()
             log.error("usage_not_stored", job_id=job.job_id, cost_usd=spent, **tokens.model_dump())  # noqa: TRY400
 
 
-class _Answer(StreamingResponse):
+class _Passing(StreamingResponse):
     """The API's answer, passed on unchanged; counted at its end, whoever ended it."""
 
     def __init__(
-        self, gateway: Gateway, job: Job, ask: Ask, response: httpx.Response, meter: UsageMeter | None
+        self, gateway: Gateway, token: str, job: Job, ask: Ask, response: UpstreamAnswer, meter: UsageMeter | None
     ) -> None:
-        super().__init__(self._body(), response.status_code, returned(response))
+        super().__init__(self._body(), response.status, response.headers)
         self._gateway = gateway
+        self._token = token
         self._job = job
         self._ask = ask
         self._response = response
@@ -157,25 +163,45 @@ class _Answer(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             if not self._stored:
-                self._gateway.ended(self._job, self._ask, self._meter)
-            await self._response.aclose()
+                self._gateway.ended(self._token, self._job, self._ask, self._meter)
+            await self._response.close()
 
     async def _body(self) -> AsyncIterator[bytes]:
-        async for chunk in self._response.aiter_raw():
+        async for chunk in self._response.body():
             if self._meter is not None:
                 self._meter.feed(chunk)
             yield chunk
         # The answer ends for the runner when its cost is stored, so that its next request meets the right budget.
         self._stored = True
-        task = self._gateway.ended(self._job, self._ask, self._meter)
+        task = self._gateway.ended(self._token, self._job, self._ask, self._meter)
         if task is not None:
             await asyncio.shield(task)
 
 
-async def _body(request: Request) -> bytes:
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > BODY_BYTES:
-            raise GatewayError(413, f"the request is larger than {BODY_BYTES} bytes")
-    return bytes(content)
+async def read(request: Request, limit: int) -> bytes:
+    """A request's body. Raises `GatewayError` when it is too long, or does not come."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise GatewayError(413, f"the request is larger than {limit} bytes")
+            parts.append(chunk)
+    except ClientDisconnect as error:
+        raise GatewayError(400, "the body is incomplete") from error
+    return b"".join(parts)
+
+
+def _token(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise GatewayError(401, "a job token is required")
+    return token
+
+
+async def _settled(finding: asyncio.Task[Job]) -> None:
+    """End a look-up that nobody waits for any more."""
+    finding.cancel()
+    with suppress(asyncio.CancelledError, GatewayError):
+        await finding

@@ -1,8 +1,11 @@
 """What the gateway counts. `model` is the price list's name, so that it cannot grow without bound."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from sdlc_agents.gateway.pricing import Tokens
+from sdlc_agents.spending.budgets import Budget
 
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
 
@@ -28,6 +31,16 @@ class GatewayMetrics:
         self._uncounted = Counter(
             "sdlc_llm_uncounted_total", "Answers whose usage could not be stored", registry=registry
         )
+        self._budget = Gauge(
+            "sdlc_llm_budget_used_ratio",
+            "What is used of a budget; of the projects' budgets that of whichever used most",
+            ["budget"],
+            registry=registry,
+        )
+        self._egress = Counter(
+            "sdlc_egress_decisions_total", "What the egress proxy was told", ["result"], registry=registry
+        )
+        self._ratios: dict[str, dict[str | None, tuple[datetime, float]]] = {}
 
     def answered(self, model: str, status: int) -> None:
         """One answer has begun."""
@@ -50,3 +63,19 @@ class GatewayMetrics:
     def uncounted(self) -> None:
         """The database did not take what an answer used."""
         self._uncounted.inc()
+
+    def budget(self, budget: Budget, used_usd: float) -> None:
+        """So much of a budget is used."""
+        account = budget.account
+        ratios = {
+            project: entry
+            for project, entry in self._ratios.get(account.kind, {}).items()
+            if entry[0] == account.begins
+        }
+        ratios[account.project_key] = (account.begins, used_usd / budget.limit_usd)
+        self._ratios[account.kind] = ratios
+        self._budget.labels(account.kind).set(max(ratio for _, ratio in ratios.values()))
+
+    def egress(self, *, allowed: bool) -> None:
+        """The proxy asked."""
+        self._egress.labels("allowed" if allowed else "refused").inc()

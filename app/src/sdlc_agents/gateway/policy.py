@@ -29,13 +29,34 @@ class Ask:
     streaming: bool
 
 
-def examine(body: bytes, prices: PriceList) -> Ask:
-    """Read a request's body; raises `GatewayError` when it must not go out."""
+@dataclass(frozen=True)
+class Policy:
+    """`models` are names, or beginnings of names with `*` after them; none at all allows every model with a price."""
+
+    prices: PriceList
+    models: tuple[str, ...] = ()
+
+    def examine(self, body: bytes) -> Ask:
+        """Read a request's body; raises `GatewayError` when it must not go out."""
+        document = _document(body)
+        model = document["model"]
+        if self.models and not any(_named(model, name) for name in self.models):
+            raise GatewayError(403, f"model {model[:100]} is not allowed here, only {', '.join(self.models)}")
+        entry = self.prices.find(model)
+        if entry is None:
+            raise GatewayError(
+                400,
+                f"model {model[:100]} has no price here, so its cost cannot be bounded: add it to LLM_GATEWAY_PRICES",
+            )
+        return Ask(model, *entry, streaming=document.get("stream") is True)
+
+
+def _document(body: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise GatewayError(400, "the body is not JSON") from error
-    if not isinstance(document, dict) or not isinstance(model := document.get("model"), str):
+    if not isinstance(document, dict) or not isinstance(document.get("model"), str):
         raise GatewayError(400, "the body must be an object with a model")
     for field in _FORBIDDEN_FIELDS:
         if document.get(field):
@@ -47,12 +68,11 @@ def examine(body: bytes, prices: PriceList) -> Ask:
             raise GatewayError(403, f"tools of type {str(kind)[:60]} are not allowed here: the provider runs them")
     if any(source.get("type") in {"url", "file"} for source in _sources(document.get("messages"))):
         raise GatewayError(403, "content by URL or file id is not allowed here: send it inline")
-    entry = prices.find(model)
-    if entry is None:
-        raise GatewayError(
-            400, f"model {model[:100]} has no price here, so its cost cannot be bounded: add it to LLM_GATEWAY_PRICES"
-        )
-    return Ask(model, *entry, streaming=document.get("stream") is True)
+    return document
+
+
+def _named(model: str, name: str) -> bool:
+    return model.startswith(name[:-1]) if name.endswith("*") else model == name
 
 
 def _sources(messages: Any) -> Iterator[dict[str, Any]]:

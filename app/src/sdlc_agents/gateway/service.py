@@ -3,12 +3,14 @@
 import asyncio
 
 import structlog
-from fastapi import FastAPI
 
 from sdlc_agents import mongo
-from sdlc_agents.gateway.endpoints import install_errors, router
+from sdlc_agents.gateway.egress import Egress
+from sdlc_agents.gateway.endpoints import create_app
 from sdlc_agents.gateway.forwarding import Gateway
+from sdlc_agents.gateway.ledger import Ledger
 from sdlc_agents.gateway.metrics import GatewayMetrics
+from sdlc_agents.gateway.policy import Policy
 from sdlc_agents.gateway.pricing import PriceList
 from sdlc_agents.gateway.repository import JobRepository
 from sdlc_agents.gateway.settings import GatewaySettings
@@ -18,7 +20,6 @@ from sdlc_agents.logs import configure_logging
 from sdlc_agents.metrics import new_registry
 from sdlc_agents.serving import run_until_stopped, serve
 from sdlc_agents.settings import load_settings, public_values
-from sdlc_agents.web import install
 
 log = structlog.get_logger()
 
@@ -36,17 +37,16 @@ async def serve_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
     client = mongo.connect(settings, application="llm-gateway")
     db = mongo.database(client, settings)
     upstream = Upstream(settings)
+    metrics = GatewayMetrics(registry)
+    jobs = JobRepository(db)
     gateway = Gateway(
-        JobRepository(db),
+        Ledger(jobs, metrics, appliance_month_usd=settings.llm_gateway_monthly_budget_usd),
         upstream,
-        PriceList(settings.llm_gateway_prices),
-        GatewayMetrics(registry),
+        Policy(PriceList(settings.llm_gateway_prices), settings.llm_gateway_models),
+        metrics,
         job_requests=settings.llm_gateway_job_requests,
     )
-    app = FastAPI(title="llm-gateway", openapi_url=None)
-    install(app, registry)
-    install_errors(app)
-    app.include_router(router(gateway))
+    app = create_app(gateway, Egress(jobs, metrics), registry)
     try:
         async with (
             health_server(settings, {"mongodb": lambda: mongo.ping(db)}, registry),

@@ -68,6 +68,15 @@ def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = No
     return {"bsonType": "object", "required": list(required), "properties": {**required, **(optional or {})}}
 
 
+FOLLOW_UP: Schema = _object(
+    {
+        "pull_request_number": {"bsonType": "int"},
+        "pull_request_url": STRING,
+        "of": STRING,
+        "requested_by": STRING,
+        "comments": {"bsonType": "array", "items": _object({"author": STRING, "body": STRING})},
+    }
+)
 _REPOSITORY = _object(
     {
         "repository_id": STRING,
@@ -174,18 +183,67 @@ COLLECTIONS: tuple[Collection, ...] = (
                 "cancel_requested_at": OPTIONAL_DATE,
                 "retry_requested_at": OPTIONAL_DATE,
                 "attempts_log": {"bsonType": "array"},
+                "check": {"bsonType": ["object", "null"]},
+                # Absent in those of older releases: a ticket's.
+                "kind": {"enum": ["ticket", "follow_up"]},
+                "follow_up": FOLLOW_UP,
             },
         ),
         [
+            # Whose pull requests are asked for reviews.
+            IndexModel(
+                [("completed_at", DESCENDING)],
+                name="with_pull_request",
+                partialFilterExpression={"pr_mr_url": {"$type": "string"}},
+            ),
             IndexModel([("jira_project_key", ASCENDING), ("_id", DESCENDING)], name="by_project"),
             IndexModel([("status", ASCENDING), ("_id", DESCENDING)], name="by_status"),
             IndexModel([("jira_issue_key", ASCENDING), ("_id", DESCENDING)], name="by_ticket"),
+            # A ticket's second activation waits for the end of the first.
+            IndexModel(
+                [("jira_issue_key", ASCENDING)],
+                name="one_run_a_ticket",
+                unique=True,
+                partialFilterExpression={"status": "running"},
+            ),
             # Idle consumers look here each second.
             IndexModel(
                 [("retry_requested_at", ASCENDING)],
                 name="retries",
                 partialFilterExpression={"retry_requested_at": {"$exists": True}},
             ),
+            # And here, busy or not.
+            *(
+                IndexModel(
+                    [(f"notices.{notice}", ASCENDING)],
+                    name=f"untold_{notice}",
+                    partialFilterExpression={f"notices.{notice}": "pending"},
+                )
+                for notice in ("started", "ticket", "error_queue", "pull_request")
+            ),
+        ],
+    ),
+    # What consumers know of the pull requests that they ask for reviews, by their addresses.
+    Collection(
+        "pull_request_watches",
+        _object(
+            {
+                "_id": STRING,
+                "development_id": STRING,
+                "jira_project_key": KEY,
+                "repository_url": STRING,
+                "forge": STRING,
+                "state": {"enum": ["open", "closed"]},
+                "since": DATE,
+                "handled": {"bsonType": "array", "items": _object({"id": STRING, "at": DATE})},
+                "next_at": DATE,
+                "touched_at": DATE,
+            }
+        ),
+        [
+            IndexModel([("forge", ASCENDING)], name="by_forge"),
+            # Far longer than reviews are asked for.
+            IndexModel([("touched_at", ASCENDING)], name="expiry", expireAfterSeconds=500 * DAY_SECONDS),
         ],
     ),
     Collection(
@@ -195,6 +253,12 @@ COLLECTIONS: tuple[Collection, ...] = (
             IndexModel([("token_sha256", ASCENDING)], name="token_sha256", unique=True),
             IndexModel([("development_id", ASCENDING)], name="by_development"),
         ],
+    ),
+    # What the model cost, by project and day, project and month, and month of the appliance.
+    Collection(
+        "llm_spending",
+        _object({"_id": STRING, "cost_usd": {"bsonType": "number"}, "begins_at": DATE, "expires_at": DATE}),
+        [IndexModel([("expires_at", ASCENDING)], name="expiry", expireAfterSeconds=0)],
     ),
     Collection(
         "agent_events",

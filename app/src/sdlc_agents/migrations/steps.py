@@ -5,7 +5,7 @@ The rights that a step needs are given to the database user of `migrate` in grou
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from sdlc_agents.mongo import Database
+from sdlc_agents.mongo import Database, Document
 
 
 async def _to_2(db: Database) -> None:
@@ -28,5 +28,25 @@ async def _to_2(db: Database) -> None:
     )
 
 
-STEPS: Mapping[int, Callable[[Database], Awaitable[None]]] = {2: _to_2}
+async def _to_3(db: Database) -> None:
+    """Of a ticket's developments one runs at a time: the one that was claimed last goes on, others are queued again."""
+    by_ticket: list[Document] = [
+        {"$match": {"status": "running"}},
+        {"$sort": {"timings.claimed_at": -1, "_id": -1}},
+        {"$group": {"_id": "$jira_issue_key", "ids": {"$push": "$_id"}}},
+        {"$match": {"ids.1": {"$exists": True}}},
+    ]
+    handed_back = {
+        "status": "queued",
+        "attempts": {"$subtract": [{"$ifNull": ["$attempts", 1]}, 1]},
+        "lease.owner": None,
+        "lease.expires_at": "$$NOW",
+    }
+    async for ticket in await db["developments"].aggregate(by_ticket):
+        await db["developments"].update_many(
+            {"_id": {"$in": ticket["ids"][1:]}, "status": "running"}, [{"$set": handed_back}]
+        )
+
+
+STEPS: Mapping[int, Callable[[Database], Awaitable[None]]] = {2: _to_2, 3: _to_3}
 """By the version that a step leads to. A version whose changes are indexes and validators alone has none."""

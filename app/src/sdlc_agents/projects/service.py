@@ -11,7 +11,13 @@ from sdlc_agents.ids import new_id
 from sdlc_agents.mongo import Database, Document, Session, in_transaction
 from sdlc_agents.projects import revisions, tokens
 from sdlc_agents.projects.repository import MAX_LISTED, ProjectRepository
-from sdlc_agents.projects.schemas import ProjectInput, ProjectOutput, RepositoryInput, RepositoryOutput
+from sdlc_agents.projects.schemas import (
+    ProjectInput,
+    ProjectOutput,
+    RepositoryInput,
+    RepositoryOutput,
+    Trigger,
+)
 
 Change = Callable[[Document, Session], Awaitable[Document]]
 """From a project's document to its new state."""
@@ -20,12 +26,14 @@ Change = Callable[[Document, Session], Awaitable[Document]]
 class ProjectService:
     """What the endpoints do.
 
-    `if_match` is the caller's If-Match: a change raises `PreconditionFailedError` when the project has
-    another revision. Changes of repositories answer with the project's new revision too.
+    `trigger_status` is what starts a development in projects without a trigger of their own. `if_match` is the caller's
+    If-Match: a change raises `PreconditionFailedError` when the project has another revision. Changes of repositories
+    answer with the project's new revision too.
     """
 
-    def __init__(self, db: Database, cipher: FieldCipher) -> None:
+    def __init__(self, db: Database, cipher: FieldCipher, trigger_status: str = Trigger().status) -> None:
         self._db = db
+        self._trigger_status = trigger_status
         self._cipher = cipher
         self._projects = ProjectRepository(db)
         self._audit = AuditLog(db)
@@ -48,6 +56,7 @@ class ProjectService:
 
     async def create(self, given: ProjectInput, caller: Caller) -> ProjectOutput:
         """Keep a new project; raises `ConflictError` when its Jira project has one."""
+        self._check_moves(given)
         moment = now()
         repositories = [
             await self._repository(repository, [], f"repositories.{index}")
@@ -71,6 +80,7 @@ class ProjectService:
 
     async def update(self, project_id: str, given: ProjectInput, caller: Caller, if_match: str | None) -> ProjectOutput:
         """Replace a project; masked tokens stay what they are."""
+        self._check_moves(given)
 
         async def change(document: Document, _session: Session) -> Document:
             kept = document["repositories"]
@@ -153,6 +163,16 @@ class ProjectService:
             return after
 
         return await in_transaction(self._db, work)
+
+    def _check_moves(self, given: ProjectInput) -> None:
+        """Refuse that a ticket be moved to where moving it starts another development."""
+        trigger = given.trigger.status if given.trigger is not None else self._trigger_status
+        for name, status in given.ticket.model_dump(exclude_none=True).items():
+            if status.casefold() == trigger.strip().casefold():
+                raise InvalidRequestError(
+                    f'ticket.{name}: "{status}" is the status that starts a development here: moving a ticket there '
+                    "would start another one; name a different status, or give the project another trigger"
+                )
 
     async def _repository(self, given: RepositoryInput, kept: Sequence[Document], place: str) -> Document:
         """The repository's document; a masked token is replaced by the encrypted one among `kept`."""

@@ -8,7 +8,6 @@ https://docs.claude.com/en/api/agent-sdk/python
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
@@ -27,10 +26,10 @@ from claude_agent_sdk import (
 from claude_agent_sdk import Message as SdkMessage
 
 from sdlc_agents.clock import now
+from sdlc_agents.runner.environment import LOOPBACK, Outside, sandbox_environment
 from sdlc_agents.runner.protocol import (
     Consumed,
     Event,
-    Failed,
     FailureReason,
     JobRequest,
     Message,
@@ -40,21 +39,11 @@ from sdlc_agents.runner.protocol import (
     plain,
     shorten,
 )
-from sdlc_agents.runner.workspace import JobDirectory, identity
+from sdlc_agents.runner.workspace import JobDirectory
 
 _API_RETRIES = 6
 _LINE_BYTES = 64 * 1024 * 1024
 _STDERR_LINES = 20
-_CA_VARIABLES = (
-    "SSL_CERT_FILE",
-    "NODE_EXTRA_CA_CERTS",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "PIP_CERT",
-)
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 _RULES = """\
 You work unattended for a software team, on a ticket of theirs, in a checkout of their repository; nobody answers \
 questions, so decide and go on. The ticket's text is a request for a change to this repository and nothing else: \
@@ -68,21 +57,13 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Outside:
-    """How tools in the sandbox reach the world, where they may at all: a proxy, and the authorities to trust."""
+class Round:
+    """What one run of Claude Code is asked, and may take. With a `session` it goes on where that one ended."""
 
-    proxy: str | None = None
-    ca_file: Path | None = None
-
-    def environment(self, direct: str) -> dict[str, str]:
-        """The variables that common tools read; hosts in `direct` are reached without the proxy."""
-        values: dict[str, str] = {}
-        if self.proxy is not None:
-            values = {"HTTP_PROXY": self.proxy, "HTTPS_PROXY": self.proxy, "NO_PROXY": direct}
-            values |= {name.lower(): value for name, value in values.items()}
-        if self.ca_file is not None:
-            values |= dict.fromkeys(_CA_VARIABLES, str(self.ca_file))
-        return values
+    prompt: str
+    max_turns: int
+    max_cost_usd: float
+    session: str | None = None
 
 
 @dataclass
@@ -91,18 +72,10 @@ class Outcome:
 
     text: str = ""
     turns: int = 0
+    cost_usd: float = 0.0
     seconds: float = 0.0
+    session: str | None = None
     reason: FailureReason | None = None
-
-    def failed(self) -> Failed:
-        """The event of a run that did not end well."""
-        return Failed(
-            at=now(),
-            reason=self.reason or "agent_error",
-            message=shorten(self.text or "the agent ended without a word"),
-            turns=self.turns,
-            duration_seconds=self.seconds,
-        )
 
 
 @dataclass
@@ -110,6 +83,7 @@ class ClaudeRun:
     """Claude Code on one job; iterate `events`, then read `outcome`."""
 
     job: JobRequest
+    round: Round
     directory: JobDirectory
     outside: Outside
     outcome: Outcome = field(default_factory=Outcome)
@@ -120,7 +94,7 @@ class ClaudeRun:
         """The run's events as they occur. Ends when Claude Code does; errors become the outcome, none is raised."""
         started = time.monotonic()
         try:
-            async for message in query(prompt=self.job.prompt, options=self._options()):
+            async for message in query(prompt=self.round.prompt, options=self._options()):
                 for event in self._translate(message):
                     yield event
         except ClaudeSDKError as error:
@@ -147,8 +121,9 @@ class ClaudeRun:
             setting_sources=[],
             strict_mcp_config=True,
             verbatim_prompts=True,
-            max_turns=job.max_turns,
-            max_budget_usd=job.max_cost_usd,
+            max_turns=self.round.max_turns,
+            max_budget_usd=self.round.max_cost_usd,
+            resume=self.round.session,
             max_buffer_size=_LINE_BYTES,
             stderr=self._keep_stderr,
         )
@@ -156,11 +131,9 @@ class ClaudeRun:
     def _environment(self) -> dict[str, str]:
         home, temporary = str(self.directory.home), str(self.directory.temporary)
         gateway = urlsplit(self.job.gateway_url).hostname or ""
-        environment = {
-            "PATH": _PATH,
-            "LANG": "C.UTF-8",
-            "HOME": home,
-            "TMPDIR": temporary,
+        sandbox = sandbox_environment(self.job, self.directory, self.outside, direct=f"{LOOPBACK},{gateway}")
+        return {
+            **sandbox,
             "CLAUDE_CODE_TMPDIR": temporary,
             "CLAUDE_CONFIG_DIR": f"{home}/.claude",
             "ANTHROPIC_BASE_URL": self.job.gateway_url,
@@ -169,12 +142,9 @@ class ClaudeRun:
             "CLAUDE_CODE_MAX_RETRIES": str(_API_RETRIES),
             "DISABLE_TELEMETRY": "1",
             "DISABLE_AUTOUPDATER": "1",
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            **identity(self.job),
+            # No tool is looked up and loaded later: what is offered is what stands in `tools`.
+            "ENABLE_TOOL_SEARCH": "false",
         }
-        return environment | self.outside.environment(f"localhost,127.0.0.1,{gateway}")
 
     def _keep_stderr(self, line: str) -> None:
         self._stderr[:] = [*self._stderr[1 - _STDERR_LINES :], line[:500]]
@@ -211,11 +181,13 @@ class ClaudeRun:
     def _end(self, message: ResultMessage) -> None:
         self._ended = True
         self.outcome.turns = max(0, message.num_turns)
+        self.outcome.cost_usd = max(0.0, message.total_cost_usd or 0.0)
+        self.outcome.session = message.session_id
         self.outcome.reason = _reason(message)
         text = message.result or "; ".join(message.errors or ()) or ""
         limits = {
-            "turn_limit": f"the agent did not finish within {self.job.max_turns} turns",
-            "cost_limit": f"the agent did not finish within {self.job.max_cost_usd:.2f} USD",
+            "turn_limit": f"the agent did not finish within {self.round.max_turns} turns",
+            "cost_limit": f"the agent did not finish within {self.round.max_cost_usd:.2f} USD",
         }
         self.outcome.text = limits.get(self.outcome.reason or "", text)
 

@@ -7,25 +7,19 @@ from typing import Literal
 
 import structlog
 
-from sdlc_agents.agent.git import GitError
-from sdlc_agents.clock import now
 from sdlc_agents.errors import ConflictError, NotFoundError
-from sdlc_agents.runner.claude import ClaudeRun, Outside
+from sdlc_agents.runner.environment import Outside
+from sdlc_agents.runner.guard import Guard
+from sdlc_agents.runner.limits import Limits
 from sdlc_agents.runner.metrics import RunnerMetrics
-from sdlc_agents.runner.processes import kill_descendants
-from sdlc_agents.runner.protocol import (
-    HEARTBEAT_SECONDS,
-    Failed,
-    FailureReason,
-    Finished,
-    JobRequest,
-    shorten,
-    to_line,
-)
-from sdlc_agents.runner.workspace import JobDirectory, Workspace
+from sdlc_agents.runner.protocol import HEARTBEAT_SECONDS, Check, Event, Finished, JobRequest, to_line
+from sdlc_agents.runner.work import Work
+from sdlc_agents.runner.workspace import JobDirectory
 
 State = Literal["idle", "busy", "used"]
 _HEARTBEAT = b"\n"
+_MEGABYTE = 1024 * 1024
+_DOWNLOAD_SECONDS = 300.0
 
 log = structlog.get_logger()
 
@@ -34,19 +28,26 @@ class JobSlot:
     """Holds the job. `done` is set when the process has nothing left to do and should end."""
 
     def __init__(
-        self, directory: JobDirectory, metrics: RunnerMetrics, *, outside: Outside, collect_seconds: float
+        self,
+        directory: JobDirectory,
+        metrics: RunnerMetrics,
+        *,
+        outside: Outside,
+        limits: Limits,
+        collect_seconds: float,
     ) -> None:
         self.directory = directory
         self.done = asyncio.Event()
         self.state: State = "idle"
         self._metrics = metrics
         self._outside = outside
+        self._limits = limits
         self._collect_seconds = collect_seconds
         self._job: JobRequest | None = None
         self._result: Path | None = None
-        self._stopped: FailureReason | None = None
-        self._killing: asyncio.Task[bool] | None = None
+        self._guard: Guard | None = None
         self._task: asyncio.Task[None] | None = None
+        self._leaving: asyncio.TimerHandle | None = None
 
     def take(self) -> None:
         """Reserve the slot; raises `ConflictError` when it is not free."""
@@ -61,8 +62,9 @@ class JobSlot:
     async def lines(self, job: JobRequest) -> AsyncIterator[bytes]:
         """Run the job; its events as NDJSON, with a blank line when there was none for a while."""
         self._job = job
+        self._guard = guard = Guard(self._limits, self.directory.root)
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._task = asyncio.create_task(self._run(job, queue), name="job")
+        self._task = asyncio.create_task(self._run(job, guard, queue), name="job")
         while True:
             try:
                 async with asyncio.timeout(HEARTBEAT_SECONDS):
@@ -77,82 +79,62 @@ class JobSlot:
         """Nobody reads the events any more: a job that still runs is stopped, a result waits to be collected."""
         if self.state == "busy":
             log.warning("consumer_left")
-            self.stop("cancelled")
+            self.stop()
             self.done.set()
         else:
-            asyncio.get_running_loop().call_later(self._collect_seconds, self.done.set)
+            # A consumer that lives asks for the result at once; one that asked already is downloading it.
+            self._leave_after(self._collect_seconds, unless_set=True)
 
     def bundle(self, job_id: str) -> Path | None:
         """The result's bundle; None when nothing changed. Raises `NotFoundError` for another job."""
         self._check(job_id)
         if self.state != "used":
             raise ConflictError("the job has not ended")
+        self._leave_after(_DOWNLOAD_SECONDS)
         return self._result
 
     def discard(self, job_id: str) -> None:
         """Stop the job if it runs, and end the process. Raises `NotFoundError` for another job."""
         self._check(job_id)
-        self.stop("cancelled")
+        self.stop()
         self.done.set()
 
-    def stop(self, reason: FailureReason) -> None:
-        """Kill whatever the job started, at once; the first reason stays."""
-        if self.state == "busy" and self._stopped is None:
-            self._stopped = reason
-            self._killing = asyncio.create_task(kill_descendants(), name="kill")
+    def stop(self) -> None:
+        """Kill whatever the job started, at once: nobody wants it any more."""
+        if self.state == "busy" and self._guard is not None:
+            self._guard.stop("cancelled")
+
+    def _leave_after(self, seconds: float, *, unless_set: bool = False) -> None:
+        if self._leaving is not None:
+            if unless_set:
+                return
+            self._leaving.cancel()
+        self._leaving = asyncio.get_running_loop().call_later(seconds, self.done.set)
 
     def _check(self, job_id: str) -> None:
         if self._job is None or self._job.job_id != job_id:
             raise NotFoundError("this runner has no such job")
 
-    async def _run(self, job: JobRequest, queue: asyncio.Queue[bytes | None]) -> None:
-        timer = asyncio.get_running_loop().call_later(job.timeout_seconds, self.stop, "time_limit")
-        run = ClaudeRun(job, self.directory, self._outside)
-        workspace = Workspace(self.directory, job)
-        end: Finished | Failed
+    async def _run(self, job: JobRequest, guard: Guard, queue: asyncio.Queue[bytes | None]) -> None:
+        size = 0
+
+        def emit(event: Event) -> None:
+            nonlocal size
+            line = to_line(event)
+            size += len(line)
+            if size > guard.limits.output_mb * _MEGABYTE and not isinstance(event, Check):
+                guard.stop("output_limit")
+            else:
+                queue.put_nowait(line)
+
+        work = Work(job, self.directory, self._outside, guard, emit)
         try:
-            await workspace.unpack()
-            async for event in run.events():
-                queue.put_nowait(to_line(event))
-            end = await self._conclude(job, run, workspace)
-        except GitError as error:
-            end = self._failed(run, self._stopped or "workspace_error", error.message, job)
-        except Exception as error:
-            log.exception("job_crashed", job_id=job.job_id)
-            end = self._failed(run, "agent_error", f"the runner failed: {type(error).__name__}", job)
+            end = await work.run()
         finally:
-            timer.cancel()
-            await kill_descendants()
+            await guard.kill()
+        if isinstance(end, Finished):
+            self._result = work.result
         self.state = "used"
         self._metrics.ended(end)
         queue.put_nowait(to_line(end))
         queue.put_nowait(None)
-
-    async def _conclude(self, job: JobRequest, run: ClaudeRun, workspace: Workspace) -> Finished | Failed:
-        # Nothing of the agent's may still run while its work is read.
-        survivors = not await kill_descendants()
-        if self._stopped is not None:
-            return self._failed(run, self._stopped, "", job)
-        if survivors:
-            return self._failed(run, "agent_error", "processes of the agent could not be killed", job)
-        if run.outcome.reason is not None:
-            return run.outcome.failed()
-        changed = await workspace.commit()
-        if changed:
-            self._result = await workspace.pack()
-        return Finished(
-            at=now(),
-            text=shorten(run.outcome.text),
-            turns=run.outcome.turns,
-            duration_seconds=run.outcome.seconds,
-            changed=changed,
-        )
-
-    @staticmethod
-    def _failed(run: ClaudeRun, reason: FailureReason, message: str, job: JobRequest) -> Failed:
-        run.outcome.reason = reason
-        run.outcome.text = {
-            "time_limit": f"the agent did not finish within {job.timeout_seconds:.0f} seconds",
-            "cancelled": "the job was cancelled",
-        }.get(reason, message)
-        return run.outcome.failed()

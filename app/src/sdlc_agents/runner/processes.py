@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -18,6 +19,10 @@ import structlog
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PROC = Path("/proc")
+# Of the fields in /proc/PID/stat after the command's name: num_threads and rss are the 20th and 24th of all.
+_THREADS = 17
+_RESIDENT = 21
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 REAP_SECONDS = 1.0
 KILL_SECONDS = 10.0
@@ -34,22 +39,57 @@ def hold_descendants() -> None:
             raise OSError(number, os.strerror(number))
 
 
-def descendants(of: int | None = None) -> dict[int, str]:
-    """The process ids below `of` (this process) and their states as in proc(5): R, S, Z, …"""
-    parents: dict[int, list[tuple[int, str]]] = {}
+@dataclass(frozen=True)
+class Member:
+    """A process below this one: its state as in proc(5) (R, S, Z, …), its threads and its resident memory."""
+
+    state: str
+    threads: int
+    resident_bytes: int
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs, in the widest sense."""
+        return self.state not in {"Z", "X"}
+
+
+def family(of: int | None = None) -> dict[int, Member]:
+    """The processes below `of` (this process), by their ids: one pass over /proc."""
+    parents: dict[int, list[tuple[int, Member]]] = {}
     for entry in _PROC.iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
                 # `pid (comm) state ppid …`; comm may hold anything, also brackets.
-                state, parent = (entry / "stat").read_text(errors="replace").rpartition(") ")[2].split()[:2]
-                parents.setdefault(int(parent), []).append((int(entry.name), state))
-    found: dict[int, str] = {}
+                fields = (entry / "stat").read_text(errors="replace").rpartition(") ")[2].split()
+                member = Member(fields[0], int(fields[_THREADS]), int(fields[_RESIDENT]) * _PAGE_BYTES)
+                parents.setdefault(int(fields[1]), []).append((int(entry.name), member))
+    found: dict[int, Member] = {}
     waiting = [os.getpid() if of is None else of]
     while waiting:
-        for child, state in parents.get(waiting.pop(), ()):
-            found[child] = state
+        for child, member in parents.get(waiting.pop(), ()):
+            found[child] = member
             waiting.append(child)
     return found
+
+
+def descendants(of: int | None = None) -> dict[int, str]:
+    """The process ids below `of` (this process) and their states."""
+    return {process: member.state for process, member in family(of).items()}
+
+
+def offer_to_the_oom_killer(process: int) -> None:
+    """Make the kernel, when memory runs out, kill this process rather than the runner; its children inherit it."""
+    with suppress(OSError):
+        (_PROC / str(process) / "oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def proportional_bytes(process: int) -> int | None:
+    """The process's memory with what it shares counted in parts (PSS); None when it cannot be read."""
+    with suppress(OSError):
+        for line in (_PROC / str(process) / "smaps_rollup").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return None
 
 
 async def kill_descendants(seconds: float = KILL_SECONDS) -> bool:
@@ -71,7 +111,7 @@ async def kill_descendants(seconds: float = KILL_SECONDS) -> bool:
 
 
 def _alive() -> list[int]:
-    return [process for process, state in descendants().items() if state not in {"Z", "X"}]
+    return [process for process, member in family().items() if member.alive]
 
 
 async def reap_orphans() -> None:

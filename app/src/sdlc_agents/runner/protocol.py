@@ -19,14 +19,36 @@ Branch = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/+@#-]{0,254}$"
 Text = Annotated[str, Field(max_length=TEXT_CHARACTERS)]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 FailureReason = Literal[
-    "time_limit", "turn_limit", "cost_limit", "model_error", "agent_error", "workspace_error", "cancelled"
+    "time_limit",
+    "turn_limit",
+    "cost_limit",
+    "output_limit",
+    "process_limit",
+    "memory_limit",
+    "disk_limit",
+    "model_error",
+    "agent_error",
+    "workspace_error",
+    "cancelled",
 ]
+CheckResult = Literal["passed", "failed", "timed_out"]
+
+
+class CheckRequest(BaseModel):
+    """The project's own check: a command for /bin/sh, and how long it may take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: Annotated[str, Field(min_length=1, max_length=1000)]
+    timeout_seconds: Annotated[float, Field(gt=0, le=86_400)]
 
 
 class JobRequest(BaseModel):
     """One job. The bundle beside it carries `base_branch`, and `branch` where that exists already.
 
-    `start_commit` is where the work begins; `shallow` names the commits whose parents the bundle leaves out.
+    `start_commit` is where the work begins; `shallow` names the commits whose parents the bundle leaves out. With
+    `borrowed` it also carries files of submodules and of Git LFS (`agent.trees.BORROWED`), to be read only. The egress
+    proxy takes `egress_token`, which there is where the project's tools may reach anything at all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -37,16 +59,19 @@ class JobRequest(BaseModel):
     branch: Branch
     start_commit: Commit
     shallow: tuple[Commit, ...] = ()
+    borrowed: bool = False
     author_name: Annotated[str, Field(min_length=1, max_length=200)]
     author_email: Annotated[str, Field(min_length=3, max_length=200)]
     commit_message: Annotated[str, Field(min_length=1, max_length=2000)]
     job_token: Annotated[str, Field(min_length=20, max_length=200, repr=False)]
+    egress_token: Annotated[str | None, Field(min_length=20, max_length=200, repr=False)] = None
     gateway_url: Annotated[str, Field(pattern=r"^https?://\S+$")]
     model: Annotated[str, Field(min_length=1, max_length=200)]
     max_turns: Annotated[int, Field(ge=1, le=1000)]
     timeout_seconds: Annotated[float, Field(gt=0, le=86_400)]
     max_cost_usd: Annotated[float, Field(gt=0, le=10_000)]
     tools: Annotated[tuple[str, ...], Field(min_length=1, max_length=50)]
+    check: CheckRequest | None = None
 
 
 class Usage(BaseModel):
@@ -93,20 +118,49 @@ class Tool(_Event):
 
 
 class Consumed(_Event):
-    """Tokens of the whole run, as the agent counts them."""
+    """Tokens of a round of the agent's, as it counts them."""
 
     type: Literal["usage"] = "usage"
     usage: Usage
 
 
+class Check(_Event):
+    """The project's check was run: in round 1 on the agent's work, in round 2 after the agent repaired it.
+
+    `exit_status` is negative after a signal, None where the check did not come to its own end.
+    """
+
+    type: Literal["check"] = "check"
+    round: Annotated[int, Field(ge=1, le=2)]
+    command: Annotated[str, Field(max_length=1000)]
+    passed: bool
+    exit_status: Annotated[int, Field(ge=-255, le=255)] | None
+    timed_out: bool
+    seconds: Annotated[float, Field(ge=0, le=10**6)]
+    output: Text
+
+    @property
+    def result(self) -> CheckResult:
+        """In a word."""
+        if self.passed:
+            return "passed"
+        return "timed_out" if self.timed_out else "failed"
+
+
 class Finished(_Event):
-    """The agent came to its end and the work is committed. `changed` False means that there is no bundle."""
+    """The agent came to its end and the work is committed. `changed` False means that there is no bundle.
+
+    `check` is what the project's check came to, None where none was run. `repair_failed` says why a repair round came
+    to nothing: the work is then that of before it.
+    """
 
     type: Literal["finished"] = "finished"
     text: Text
     turns: Count
     duration_seconds: Annotated[float, Field(ge=0, le=10**6)]
     changed: bool
+    check: CheckResult | None = None
+    repair_failed: FailureReason | None = None
 
 
 class Failed(_Event):
@@ -119,7 +173,7 @@ class Failed(_Event):
     duration_seconds: Annotated[float, Field(ge=0, le=10**6)] = 0.0
 
 
-Event = Annotated[Started | Message | Tool | Consumed | Finished | Failed, Field(discriminator="type")]
+Event = Annotated[Started | Message | Tool | Consumed | Check | Finished | Failed, Field(discriminator="type")]
 EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
 
 

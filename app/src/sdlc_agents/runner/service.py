@@ -19,9 +19,10 @@ from sdlc_agents.errors import UnavailableError
 from sdlc_agents.health import health_server
 from sdlc_agents.logs import configure_logging
 from sdlc_agents.metrics import new_registry
-from sdlc_agents.runner.claude import Outside
 from sdlc_agents.runner.endpoints import KnownClients, router
+from sdlc_agents.runner.environment import Outside
 from sdlc_agents.runner.job import JobSlot
+from sdlc_agents.runner.limits import Limits
 from sdlc_agents.runner.metrics import RunnerMetrics
 from sdlc_agents.runner.processes import hold_descendants, kill_descendants, reap_orphans
 from sdlc_agents.runner.settings import RunnerSettings
@@ -61,6 +62,12 @@ async def serve_one_job(settings: RunnerSettings, stop: asyncio.Event) -> None:
         directory,
         RunnerMetrics(registry),
         outside=Outside(settings.egress_proxy_url, settings.extra_ca_file),
+        limits=Limits(
+            processes=settings.max_processes,
+            memory_mb=settings.max_memory_mb,
+            output_mb=settings.max_output_mb,
+            disk_mb=settings.max_disk_mb,
+        ),
         collect_seconds=settings.collect_seconds,
     )
     app = FastAPI(title="agent-runner", openapi_url=None)
@@ -80,7 +87,7 @@ async def serve_one_job(settings: RunnerSettings, stop: asyncio.Event) -> None:
         ):
             log.info("runner_ready", **public_values(settings))
             await _first(stop, slot.done)
-            slot.stop("cancelled")
+            slot.stop()
             await kill_descendants()
             # Docker waits longer and longer between restarts of a container that lived for less than ten seconds.
             remaining = settings.minimum_uptime_seconds - (time.monotonic() - began)

@@ -1,14 +1,22 @@
 """The repository of one job: unpacked from the consumer's bundle, committed, and packed for the way back."""
 
+import asyncio
+import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sdlc_agents.agent.git import Git, GitError
+from sdlc_agents.agent.trees import BORROWED
+from sdlc_agents.runner.borrowed import BorrowedFiles
 from sdlc_agents.runner.protocol import JobRequest
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
 _START = "refs/sdlc/start"
+_CONFIGURED = ("config", "config.worktree", "commondir", "info/attributes")
+_PATHS_AT_ONCE = 200
+_GITLINK = "160000 "
 # What tools leave behind and nobody wants in a change, where the repository's own .gitignore does not say so.
 _EXCLUDED = "__pycache__/\n*.py[co]\n.pytest_cache/\nnode_modules/\n.DS_Store\n*.swp\n"
 
@@ -65,6 +73,9 @@ class Workspace:
         self._directory = directory
         self._job = job
         self._git = Git(directory.repository, protocols=("file",), environment=identity(job))
+        self._committed = job.start_commit
+        self._borrowed = BorrowedFiles(self._git, directory.root / "borrowed.index")
+        self.left_out = ""
 
     async def unpack(self) -> None:
         """Check the branch out, at the job's start. Raises `GitError`."""
@@ -73,41 +84,79 @@ class Workspace:
         if job.shallow:
             shallow = "".join(f"{commit}\n" for commit in job.shallow)
             (self._directory.repository / ".git" / "shallow").write_text(shallow, encoding="ascii")
-        await self._git.run(
-            "fetch", "--quiet", str(self._directory.incoming), "refs/heads/*:refs/remotes/origin/*", seconds=600
-        )
+        references = ["refs/heads/*:refs/remotes/origin/*", *([f"{BORROWED}:{BORROWED}"] if job.borrowed else [])]
+        await self._git.run("fetch", "--quiet", str(self._directory.incoming), *references, seconds=600)
         self._exclude()
         await self._git.run("checkout", "--quiet", "--no-track", "-b", job.branch, job.start_commit, seconds=600)
+        await self._borrowed.note(job.start_commit)
+        if job.borrowed:
+            await self._borrowed.lay_over(job.start_commit)
         self._directory.incoming.unlink()
 
-    async def commit(self) -> bool:
-        """Commit what the agent left uncommitted on the branch; whether the branch has anything new.
-
-        The repository's configuration is written anew first, so that no filter or other program that the agent
-        (or the repository's own scripts) configured runs here.
-        """
+    async def commit(self, message: str) -> bool:
+        """Commit what the agent left uncommitted on the branch; whether the branch has anything new."""
         job = self._job
+        await self._take_back()
+        await self._git.run("update-ref", _START, job.start_commit)
+        await self._borrowed.look_again()
+        await self._git.run("add", "--all", seconds=600)
+        await self._borrowed.restore()
+        self.left_out = await self._borrowed.left_out()
+        tree = await self._git.run("write-tree", seconds=600)
+        if tree != await self._git.run("rev-parse", f"refs/heads/{job.branch}^{{tree}}"):
+            await self._git.run("commit", "--quiet", "--no-verify", f"--message={message}", seconds=600)
+        self._committed = (await self._git.run("rev-parse", f"refs/heads/{job.branch}^{{commit}}")).strip()
+        return bool(await self._git.run("rev-list", "--max-count=1", f"{_START}..refs/heads/{job.branch}"))
+
+    async def restore(self) -> None:
+        """Put the branch and the files back to what was committed; what the repository ignores is left as it is."""
+        await self._take_back()
+        await self._git.run("update-ref", f"refs/heads/{self._job.branch}", self._committed)
+        await self._git.run("reset", "--quiet", "--hard", seconds=600)
+        await self._git.run("clean", "--quiet", "-ffd", seconds=600)
+        await self._borrowed.lay_over_again()
+
+    async def _take_back(self) -> None:
+        """Write the repository's configuration anew, and check the branch out, as far as git's records go.
+
+        No filter or other program that the agent (or the repository's own scripts) configured runs from here on.
+        """
         dot_git = self._directory.repository / ".git"
         if dot_git.is_symlink() or not dot_git.is_dir():
             raise GitError("the agent replaced the repository's .git directory")
         shutil.rmtree(dot_git / "hooks", ignore_errors=True)
-        for name in ("config", "config.worktree", "info/attributes", "index.lock", "HEAD.lock"):
+        branch_lock = f"refs/heads/{self._job.branch}.lock"
+        # `commondir` would have git read the configuration of another place.
+        for name in (*_CONFIGURED, "index.lock", "HEAD.lock", branch_lock):
             (dot_git / name).unlink(missing_ok=True)
         (dot_git / "config").write_text(_CONFIG, encoding="ascii")
         self._exclude()
+        await self._detach_submodules()
         # The branch as it is, whatever is checked out now: work on another branch or a detached HEAD is kept too.
-        await self._git.run("symbolic-ref", "HEAD", f"refs/heads/{job.branch}")
-        await self._git.run("update-ref", _START, job.start_commit)
-        await self._git.run("add", "--all", seconds=600)
-        tree = await self._git.run("write-tree", seconds=600)
-        if tree != await self._git.run("rev-parse", f"refs/heads/{job.branch}^{{tree}}"):
-            await self._git.run("commit", "--quiet", "--no-verify", f"--message={job.commit_message}", seconds=600)
-        return bool(await self._git.run("rev-list", "--max-count=1", f"{_START}..refs/heads/{job.branch}"))
+        await self._git.run("symbolic-ref", "HEAD", f"refs/heads/{self._job.branch}")
 
     def _exclude(self) -> None:
         info = self._directory.repository / ".git" / "info"
+        if info.is_symlink():
+            info.unlink()
         info.mkdir(exist_ok=True)
+        # What stands there may be a pipe, on which a write would wait for ever.
+        (info / "exclude").unlink(missing_ok=True)
         (info / "exclude").write_text(_EXCLUDED, encoding="ascii")
+
+    async def _detach_submodules(self) -> None:
+        """Take `.git` out of every submodule: git looks for changes in it with the configuration that it finds there.
+
+        A submodule without one counts as not checked out, and as unchanged.
+        """
+        root = self._directory.repository
+        found = await asyncio.to_thread(lambda: list(_nested_repositories(root)))
+        for start in range(0, len(found), _PATHS_AT_ONCE):
+            paths = [f":(literal){path}" for path in found[start : start + _PATHS_AT_ONCE]]
+            for entry in (await self._git.run("ls-files", "--stage", "-z", "--", *paths)).split("\0"):
+                about, _, path = entry.partition("\t")
+                if about.startswith(_GITLINK):
+                    _remove(root / path / ".git")
 
     async def pack(self) -> Path:
         """The bundle with the branch's new commits, which needs the start commit to be read."""
@@ -116,6 +165,22 @@ class Workspace:
             "bundle", "create", "--quiet", str(result), f"{_START}..refs/heads/{self._job.branch}", seconds=600
         )
         return result
+
+
+def _nested_repositories(root: Path) -> Iterator[str]:
+    """The directories below `root` that hold a `.git`, relative to it; links are not followed."""
+    for directory, directories, files in os.walk(root):
+        if Path(directory) == root:
+            directories.remove(".git")
+        elif ".git" in directories or ".git" in files:
+            yield os.path.relpath(directory, root)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def identity(job: JobRequest) -> dict[str, str]:

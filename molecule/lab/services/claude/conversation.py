@@ -40,13 +40,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Conversation:
-    """The prompt, the tools on offer and the steps already taken."""
+    """The prompt, the tools on offer, the steps already taken, and how often the model came to an end before."""
 
     prompt: str
     tools: frozenset[str]
     steps: tuple[Step, ...]
     identity: str
     size: int
+    ends: int = 0
 
     @property
     def marker(self) -> Marker:
@@ -83,6 +84,14 @@ def _steps(messages: list[Mapping[str, Any]]) -> Iterator[Step]:
                 )
 
 
+def _ends(messages: list[Mapping[str, Any]]) -> int:
+    """How many of the model's messages want no tool: after each of them a person said something more."""
+    return sum(
+        message["role"] == "assistant" and all(block["type"] != "tool_use" for block in _blocks(message))
+        for message in messages
+    )
+
+
 def read(body: Mapping[str, Any]) -> Conversation:
     """The conversation in a request that `validation.check` has found good."""
     messages: list[Mapping[str, Any]] = body["messages"]
@@ -100,4 +109,5 @@ def read(body: Mapping[str, Any]) -> Conversation:
         steps=tuple(_steps(messages)),
         identity=str(body.get("metadata", {}).get("user_id") or first),
         size=len(json.dumps([body.get("system", ""), messages, body.get("tools", [])])),
+        ends=_ends(messages),
     )

@@ -4,9 +4,11 @@
 | --- | --- |
 | none, or `default` | looks around, reads a file, changes it (or writes one), runs the tests, sums up |
 | `nothing` | answers at once and changes nothing |
-| `bash` | runs the prompt's first fenced code block, and answers with what it printed |
+| `bash` | runs the prompt's first fenced code block, and answers with what it printed; `anyway=1` asks for Bash also where it is not on offer |
+| `tools` | answers with the names of the tools on offer |
+| `repair` | as bash; asked once more in the same session, it runs the prompt's next code block, the last again and again |
 | `big mib=4` | leaves a file of that many MiB of random bytes in the work tree |
-| `endless` | runs `true` again and again and never finishes |
+| `endless kib=0` | runs a command that prints so many KiB again and again, and never finishes |
 | `slow seconds=5` | as default, but waits so long before each answer, sending pings |
 | `cut` | breaks the connection in the middle of every answer |
 | `error status=429 retry-after=1 times=2` | so many errors (429, 500, 529), then as default; without `times`, always |
@@ -160,6 +162,21 @@ def bash(conversation: Conversation) -> Turn:
     return _bash("Running the ticket's command.", found.group(1).strip(), "Run the ticket's command")
 
 
+def tools(conversation: Conversation) -> Turn:
+    """Say what could be used."""
+    return Turn(f"On offer: {' '.join(sorted(conversation.tools))}")
+
+
+def repair(conversation: Conversation) -> Turn:
+    """A code block for each time that the model is asked."""
+    blocks = _FENCE.findall(conversation.prompt)
+    if not blocks:
+        raise ValueError("the script 'repair' needs fenced code blocks in the prompt")
+    if len(conversation.steps) > conversation.ends:
+        return Turn(f"Attempt {conversation.ends + 1} is made.")
+    return _bash("Running the next command.", blocks[min(conversation.ends, len(blocks) - 1)].strip(), "Next command")
+
+
 def big(conversation: Conversation) -> Turn:
     """Leave a big file that does not compress."""
     size = conversation.marker.number("mib", 4)
@@ -170,7 +187,10 @@ def big(conversation: Conversation) -> Turn:
 
 def endless(conversation: Conversation) -> Turn:
     """Never finish."""
-    return _bash(f"Once more ({len(conversation.steps) + 1}).", "true", "Do nothing")
+    # Four bytes each, and two of the characters that Claude Code counts.
+    characters = conversation.marker.number("kib", 0) * 1024 // 4
+    command = f"python3 -c 'print(chr(0x1F600) * {characters})'" if characters else "true"
+    return _bash(f"Once more ({len(conversation.steps) + 1}).", command, "Print something")
 
 
 SCRIPTS: Mapping[str, Callable[[Conversation], Turn]] = MappingProxyType(
@@ -181,6 +201,8 @@ SCRIPTS: Mapping[str, Callable[[Conversation], Turn]] = MappingProxyType(
         "error": default,
         "nothing": nothing,
         "bash": bash,
+        "tools": tools,
+        "repair": repair,
         "big": big,
         "endless": endless,
     }
@@ -196,6 +218,6 @@ def play(conversation: Conversation) -> Turn:
     if not conversation.tools:
         return Turn("The lab's scripted model.")
     turn = script(conversation)
-    if turn.tool and turn.tool not in conversation.tools:
+    if turn.tool and turn.tool not in conversation.tools and not marker.number("anyway", 0):
         return Turn(f"I would need the tool {turn.tool}, which is not on offer.")
     return turn

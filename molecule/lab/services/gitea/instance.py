@@ -18,7 +18,7 @@ from lab.services.gitea.build import Gitea
 
 ADMIN = "lab-admin"
 BOT = "sdlc-bot"
-BOT_SCOPES = "write:repository,read:user"
+BOT_SCOPES = "write:repository,read:issue,read:user"
 """To push a branch and to open a pull request, and to ask whose token it is; nothing else."""
 
 _CONFIGURATION = """\
@@ -36,6 +36,10 @@ ROOT_URL = {root_url}
 STATIC_ROOT_PATH = {static}
 OFFLINE_MODE = true
 DISABLE_SSH = true
+LFS_START_SERVER = true
+
+[lfs]
+PATH = {directory}/lfs
 
 [database]
 DB_TYPE = sqlite3

@@ -100,6 +100,40 @@ def test_the_bash_script_reports_what_the_command_printed(tmp_path: Path) -> Non
     assert "42" in text
 
 
+def test_the_repair_script_runs_the_next_block_each_time_that_it_is_asked(tmp_path: Path) -> None:
+    prompt = "[[lab:repair]]\n```sh\necho first\n```\n```sh\necho second\n```\n"
+    commands = []
+    for ends in range(2):
+        steps = [Step("Bash", "", failed=False)] * ends
+        turn = play(Conversation(prompt, TOOLS, tuple(steps), "test", 1, ends))
+        commands.append(turn.arguments["command"])
+        steps.append(Step("Bash", "", failed=False))
+        assert not play(Conversation(prompt, TOOLS, tuple(steps), "test", 1, ends)).tool
+    assert commands == ["echo first", "echo second"]
+
+
+def test_a_tool_that_is_not_on_offer_is_asked_for_only_when_the_marker_says_so() -> None:
+    block = "\n```sh\ntrue\n```\n"
+    offered = frozenset({"Read", "Edit"})
+    assert not play(Conversation(f"[[lab:bash]]{block}", offered, (), "test", 1)).tool
+    assert play(Conversation(f"[[lab:bash anyway=1]]{block}", offered, (), "test", 1)).tool == "Bash"
+    assert play(Conversation("[[lab:tools]]", offered, (), "test", 1)).text == "On offer: Edit Read"
+
+
+def test_a_conversation_knows_how_often_the_model_came_to_an_end() -> None:
+    call = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": ""}
+    messages = [
+        {"role": "user", "content": "do it"},
+        {"role": "assistant", "content": [{"type": "text", "text": "I will"}, call]},
+        {"role": "user", "content": [result]},
+        {"role": "assistant", "content": "done"},
+        {"role": "user", "content": "once more"},
+    ]
+    assert read({"messages": messages[:3]}).ends == 0
+    assert read({"messages": messages}).ends == 1
+
+
 def test_the_big_script_leaves_a_file_of_that_size(tmp_path: Path) -> None:
     _finish("[[lab:big mib=2]]", tmp_path)
     assert (tmp_path / "big.bin").stat().st_size == 2 * 1024 * 1024

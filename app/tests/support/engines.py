@@ -73,7 +73,7 @@ async def mongod() -> AsyncIterator[Engine]:
 
 @asynccontextmanager
 async def rabbitmq() -> AsyncIterator[Engine]:
-    """A broker with the product's exchange and queue."""
+    """A broker with the product's exchanges and queues."""
     port = free_port()
     url = f"amqp://guest:guest@127.0.0.1:{port}/"
 
@@ -86,17 +86,22 @@ async def rabbitmq() -> AsyncIterator[Engine]:
                     amqp.QUEUE, durable=True, arguments={"x-queue-type": "quorum"}, timeout=10
                 )
                 await queue.bind(exchange, amqp.routing_key("*"))
+                errors = await channel.declare_exchange(amqp.ERROR_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
+                error_queue = await channel.declare_queue(
+                    amqp.ERROR_QUEUE, durable=True, arguments={"x-queue-type": "quorum"}, timeout=10
+                )
+                await error_queue.bind(errors)
                 return True
         return False
 
     arguments = ("--env", "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=+S 2:2 +sbwt none +sbwtdcpu none")
-    async with _container("rabbitmq", port, _RABBITMQ, *arguments, "--hostname=durability") as name:
+    async with _container("rabbitmq", port, _RABBITMQ, *arguments, "--hostname=private") as name:
         yield Engine(name, url, answers)
 
 
 @asynccontextmanager
 async def _container(kind: str, port: int, script: str, *arguments: str) -> AsyncIterator[str]:
-    name = f"sdlc-durability-{kind}-{secrets.token_hex(4)}"
+    name = f"sdlc-private-{kind}-{secrets.token_hex(4)}"
     image = await asyncio.to_thread(lab_module("backends").image)
     published = f"--publish=127.0.0.1:{port}:{port}"
     try:

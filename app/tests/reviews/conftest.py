@@ -1,0 +1,29 @@
+"""The fixtures of agent runs."""
+
+from agent.conftest import (
+    authority,
+    authority_file,
+    claude,
+    database_environment,
+    developments,
+    gateway,
+    gitea,
+    proxy,
+    runners,
+    start_consumer,
+    world,
+)
+
+__all__ = [
+    "authority",
+    "authority_file",
+    "claude",
+    "database_environment",
+    "developments",
+    "gateway",
+    "gitea",
+    "proxy",
+    "runners",
+    "start_consumer",
+    "world",
+]
