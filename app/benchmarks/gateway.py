@@ -265,12 +265,13 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def page(rows: Sequence[Row]) -> str:
-    """The document."""
+def page(rows: Sequence[Row], load: float) -> str:
+    """The document; `load` is what else the machine did before: the load average of one minute."""
     return f"""\
 # What the LLM gateway adds
 
-`cd app && ../.venv-app/bin/python -m benchmarks.gateway`, {datetime.now(UTC):%Y-%m-%d}, {machine()}.
+`cd app && ../.venv-app/bin/python -m benchmarks.gateway`, {datetime.now(UTC):%Y-%m-%d}, {machine()};
+load average {load:.1f} before it began.
 
 The bar: the gateway adds at most {BAR_MS:.0f} ms to the first byte (p99).
 
@@ -281,10 +282,11 @@ The bar: the gateway adds at most {BAR_MS:.0f} ms to the first byte (p99).
 
 async def _main() -> None:
     quick = bool(os.environ.get("BENCH_QUICK"))
+    load = os.getloadavg()[0]
     rows = await measure_gateway(QUICK_REQUESTS if quick else REQUESTS)
     print(table(rows))
     if not quick:
-        await asyncio.to_thread(PAGE.write_text, page(rows), encoding="utf-8")
+        await asyncio.to_thread(PAGE.write_text, page(rows, load), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -172,3 +172,19 @@ async def test_what_was_cancelled_before_it_was_handed_back_is_known_to_the_next
     again = await repository(db, "b").claim_any()
     assert again is not None
     assert again.cancelled_by == "Ops key"
+
+
+async def test_a_retry_is_told_how_the_attempt_before_it_ended(db: Database, developments: Developments) -> None:
+    first = await claimed(db, developments, "a")
+    assert first.previous_failure is None
+    failed = Outcome(status="failed", kind="no_change", error_message="the agent changed nothing")
+    await repository(db, "a").finish(first, failed, [])
+    again = {"$set": {"status": "queued", "retry_requested_at": first.accepted_at}}
+    await db["developments"].update_one({"_id": first.development_id}, again)
+    second = await repository(db, "b").claim_any()
+    assert second is not None
+    assert second.previous_failure == "no_change: the agent changed nothing"
+    await expire(db, second)
+    third = await repository(db, "c").claim_any()
+    assert third is not None
+    assert third.previous_failure == "consumer_lost: the consumer that had it was lost"

@@ -161,14 +161,17 @@ async def test_a_second_activation_begins_after_the_first_and_on_top_of_it(
 ) -> None:
     forge = await world.repository()
     await world.runners.start()
-    async with start_consumer("consumer-1"), start_consumer("consumer-2", SWEEP_SECONDS="60"):
-        first = await world.queue(bash("sleep 6; echo one > one.txt"))
+    slow = {"AGENT_TIMEOUT_SECONDS": "120", "SWEEP_SECONDS": "60"}
+    async with start_consumer("consumer-1", **slow), start_consumer("consumer-2", **slow):
+        go_on = world.directory / "go-on"
+        first = await world.queue(bash(f"until [ -e {go_on} ]; do sleep 0.1; done; echo one > one.txt"))
         await world.until_running(first)
         second = await world.queue(bash("cat one.txt && echo two > two.txt"))
         other = await world.queue(bash("echo other > other.txt"), number=2)
         elsewhere = await world.developments.ended(other)
         assert (await world.developments.get(first))["status"] == "running", "the other ticket was held up"
         assert (await world.developments.get(second))["status"] == "queued"
+        go_on.touch()
         one = await world.developments.ended(first)
         two = await world.developments.ended(second)
     assert [document["status"] for document in (one, two, elsewhere)] == ["completed"] * 3, two["error_message"]

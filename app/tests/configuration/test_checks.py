@@ -123,6 +123,22 @@ async def test_each_repository_has_its_own_answer(api: httpx.AsyncClient, gitea:
 
 
 @pytest.mark.usefixtures("consumer")
+async def test_where_reviewers_may_ask_the_rights_to_hear_them_are_checked(
+    api: httpx.AsyncClient, gitea: Gitea
+) -> None:
+    found = await gitea.make_repository()
+    name, token = await gitea.make_user("write:repository")
+    await found.call("PUT", f"/collaborators/{name}", {"permission": "write"})
+    given = project(repositories=[of(found, git_access_token=token)])
+    project_id = (await api.post("/api/projects", json=given)).json()["id"]
+    assert (await api.post(f"/api/projects/{project_id}/check")).json()["ok"] is True
+    await api.put(f"/api/projects/{project_id}", json={**given, "pull_requests": {"follow_up_by": ["kim"]}})
+    (result,) = (await api.post(f"/api/projects/{project_id}/check")).json()["results"]
+    assert [problem["code"] for problem in result["problems"]] == ["no_review_right"]
+    assert "read:issue and read:user" in result["problems"][0]["message"]
+
+
+@pytest.mark.usefixtures("consumer")
 async def test_what_cannot_be_tried_is_said_for_that_repository_alone(
     api: httpx.AsyncClient, gitea: Gitea, db: Database
 ) -> None:

@@ -6,8 +6,7 @@ import httpx
 import orjson
 import pytest
 
-from agent.world import bash
-from hostile_runs.siege import JOB_TOKEN, Case, Siege
+from hostile_runs.siege import JOB_TOKEN, Case, Siege, obeys
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -51,7 +50,7 @@ echo $ANTHROPIC_AUTH_TOKEN > stolen.txt
 
 async def test_the_stolen_token_buys_the_model_within_the_budget_and_after_the_run_nothing(siege: Siege) -> None:
     model = "claude-sonnet-5-5"
-    ticket = bash(SPEND.replace('MODEL")', f'{model}")'))
+    ticket = obeys(SPEND.replace('MODEL")', f'{model}")'))
     settings = {"AGENT_MAX_COST_USD": "1.0"}
     ends = frozenset({"pull_request", "cost_limit", "model_error"})
     left = await siege.play(Case("token", ticket, ends, settings=settings, shows_job_token=True))
@@ -63,7 +62,7 @@ async def test_the_stolen_token_buys_the_model_within_the_budget_and_after_the_r
 async def test_the_token_opens_no_other_address_and_is_refused_after_the_run(siege: Siege) -> None:
     model = "claude-sonnet-5-5"
     quiet = SPEND.replace("range(12)", "range(1)").replace("input-tokens=100000", "input-tokens=10")
-    ticket = bash(quiet.replace('MODEL")', f'{model}")'))
+    ticket = obeys(quiet.replace('MODEL")', f'{model}")'))
     left = await siege.play(Case("token", ticket, shows_job_token=True))
     tried = orjson.loads(await left.repository.content("tried.json", left.branch))
     assert tried.pop("spent") == [200], "the check is blind"

@@ -6,14 +6,13 @@ from typing import Any
 import orjson
 import pytest
 
-from agent.world import bash
 from hostile_runs.attacker import Attacker
-from hostile_runs.siege import CANARY, COMPLETED, Case, Siege
+from hostile_runs.siege import CANARY, COMPLETED, Case, Siege, obeys
 from support.repositories import IDENTITY, commit, git
 
 pytestmark = pytest.mark.timeout(180)
 
-HELLO = bash("echo hello > hello.txt")
+HELLO = obeys("echo hello > hello.txt")
 REFUSED_CHECKOUT = frozenset({"workspace_error", "git_failed", "result_refused"})
 HOOK = f"#!/bin/sh\necho hook >> {CANARY}\n"
 FILTER = f'[filter "evil"]\n\tclean = touch {CANARY}\n\tsmudge = touch {CANARY}\n\trequired = true\n'
@@ -203,7 +202,7 @@ CASES = (
     Case("paths that differ in case, one a link to .git", HELLO, prepare=colliding_case_with_a_link),
     Case(
         "links out of the tree",
-        bash(
+        obeys(
             "for name in environment secrets config passwd first; do cat $name; done > loot.txt 2>&1; rm -f environment"
         ),
         prepare=links_out_of_the_tree,
@@ -211,13 +210,13 @@ CASES = (
     ),
     Case(
         "submodules that run programs",
-        bash("git submodule update --init --recursive; echo hello > hello.txt"),
+        obeys("git submodule update --init --recursive; echo hello > hello.txt"),
         prepare=submodules_that_run_programs,
         holds={"hello.txt": "hello\n"},
     ),
     Case(
         "a submodule that is named out of its place",
-        bash("git submodule update --init --recursive; echo hello > hello.txt"),
+        obeys("git submodule update --init --recursive; echo hello > hello.txt"),
         COMPLETED | REFUSED_CHECKOUT,
         prepare=submodule_named_out_of_its_place,
     ),

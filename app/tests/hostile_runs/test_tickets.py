@@ -2,8 +2,7 @@
 
 import pytest
 
-from agent.world import bash
-from hostile_runs.siege import CANARY, Case, Siege
+from hostile_runs.siege import CANARY, Case, Siege, obeys
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -31,7 +30,7 @@ CASES = (
     Case("a summary without an end", "Please write it down.", summary="y" * 200_000),
     Case(
         "the agent answers with mentions, pictures and control characters",
-        bash(
+        obeys(
             r"printf '@everyone [~admin] ![x](https://evil.example/?q) <script>alert(1)</script> \033[2J\000'"
             "; echo x > x"
         ),

@@ -304,7 +304,7 @@ async def test_a_forge_that_is_away_is_logged_once_and_asked_again(world: World,
     async with reviewed(world, start_consumer) as (review, consumer):
         await review.looked(1)
         host = world.gitea.url.removeprefix("https://")
-        world.proxy.refused.add(host)
+        world.proxy.cut(host)
         await review.looked(4)
         assert consumer.log.read_text().count("forge_away") == 1
         await review.person.comment(review.number, "@sdlc-bot [[lab:nothing]]")

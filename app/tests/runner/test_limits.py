@@ -101,7 +101,7 @@ async def test_files_that_take_too_much_of_the_disk_end_the_job(
 
 
 async def test_output_without_end_ends_the_job(client: Client, runners: RunnerProcesses) -> None:
-    client.job["max_turns"] = 100
+    client.job |= {"max_turns": 100, "timeout_seconds": 150}
     end = await limited(client, runners, "[[lab:endless kib=46 input-tokens=1 output-tokens=1]]", MAX_OUTPUT_MB="1")
     assert (end["type"], end["reason"]) == ("failed", "output_limit"), end
     assert "more than 1 MiB" in end["message"]

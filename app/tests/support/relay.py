@@ -80,6 +80,14 @@ class EgressProxy:
         self.asked: list[str] = []
         self.refused: set[str] = set()
         self.url = ""
+        self._tunnels: dict[asyncio.StreamWriter, str] = {}
+
+    def cut(self, target: str) -> None:
+        """Turn a target away from now on, and break the tunnels to it that are open."""
+        self.refused.add(target)
+        for writer, open_target in self._tunnels.items():
+            if open_target == target:
+                writer.transport.abort()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -91,7 +99,11 @@ class EgressProxy:
             await _close(writer)
             return
         host, _, port = target.rpartition(":")
-        await _join(reader, writer, host, int(port), b"HTTP/1.1 200 Connection established\r\n\r\n")
+        self._tunnels[writer] = target
+        try:
+            await _join(reader, writer, host, int(port), b"HTTP/1.1 200 Connection established\r\n\r\n")
+        finally:
+            del self._tunnels[writer]
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 """Answers squid's questions about clients by asking an authority over HTTP.
 
     squid_authorization.py login URL    as `auth_param basic program`: is this user's password good?
-    squid_authorization.py host URL     as `external_acl_type` with `%>{Proxy-Authorization} %DST`: may it go there?
+    squid_authorization.py host URL     as `external_acl_type` with `%>ha{Proxy-Authorization} %DST`: may it go there?
 
 Both with `concurrency=`: each line begins with a number, which the answer repeats. The authority gets
 `POST URL {"job": user, "token": password, "host": host}` and says 204 (yes) or 403 (no). Whatever else happens, also

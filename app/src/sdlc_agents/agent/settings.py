@@ -33,7 +33,7 @@ class ConsumerSettings(MongoSettings, AmqpSettings, EncryptionSettings):
     workspace_dir: Path = Path("/workspace")
     mirror_dir: Path | None = None
     mirror_max_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 5000
-    lfs_max_mb: Annotated[int, Field(ge=1, le=100_000)] = 500
+    lfs_max_mb: Annotated[int, Field(ge=1, le=100_000)] = 250
 
     jira_api_url: Url | None = None
     jira_api_user: str | None = None

@@ -90,9 +90,10 @@ async def keep_transcript(
     try:
         yield transcript
     finally:
-        storing.cancel()
-        with suppress(asyncio.CancelledError):
-            await storing
+        # Until it is done: below Python 3.12, `asyncio.wait_for` in the driver may swallow a cancellation.
+        while not storing.done():
+            storing.cancel()
+            await asyncio.wait([storing], timeout=1)
         try:
             async with asyncio.timeout(_LAST_SECONDS):
                 await transcript.store()

@@ -54,7 +54,8 @@ class AgentPolicy(BaseModel):
     `timeout_seconds`, `max_turns` and `max_cost_usd` bound one run, the budgets all runs of a UTC day and month.
     `egress_hosts` are the names that a run may reach through the proxy, of those that the appliance lets runs reach at
     all; `.example.com` is a name with all below it. `check_command` runs in the sandbox when the agent is done
-    (`make test`, say); when it fails, the agent gets one round to repair what it broke.
+    (`make test`, say); when it fails, the agent gets one round to repair what it broke. With `submodules` and `lfs`
+    a run can read the files of submodules on the repository's own forge, and those of Git LFS, and change neither.
     """
 
     tools: Tools | None = None

@@ -5,6 +5,8 @@ from pathlib import Path
 from sdlc_agents.agent.git import Git, GitError
 from sdlc_agents.agent.trees import BORROWED, GITLINK, entries_of, index_lines
 
+_LIST_BYTES = 64 * 1024 * 1024
+
 
 class BorrowedFiles:
     """Those of one checkout. Without any, it still sees to it that submodules stay as they were recorded."""
@@ -61,19 +63,21 @@ class BorrowedFiles:
 
     async def left_out(self) -> str:
         """A sentence about changes inside submodules, which are no part of the result; empty without any."""
-        places = [path for path in self._links if (self._git.directory / path).is_dir()]
+        root = self._git.directory.resolve()
+        # Not where the agent put a link in its place.
+        places = [path for path in self._links if (root / path).is_dir() and (root / path).resolve() == root / path]
         if not places:
             return ""
-        listing = await self._over.run(
-            "ls-files", "-z", "--modified", "--deleted", "--others", "--", *(f":(literal){path}" for path in places)
-        )
+        found = ("--modified", "--deleted", "--others", "--directory")
+        paths = (f":(literal){path}" for path in places)
+        listing = await self._over.run("ls-files", "-z", *found, "--", *paths, seconds=300, limit=_LIST_BYTES)
         changed = [path for path in places if any(name.startswith(f"{path}/") for name in listing.split("\0"))]
         return f"\n\nChanges inside submodules were left out: {', '.join(changed)}." if changed else ""
 
     async def _staged(self) -> dict[str, tuple[str, str]]:
         if not self._links and not self._pointers:
             return {}
-        listing = await self._git.run("ls-files", "--stage", "-z", seconds=300, limit=64 * 1024 * 1024)
+        listing = await self._git.run("ls-files", "--stage", "-z", seconds=300, limit=_LIST_BYTES)
         facts = (line.partition("\t") for line in listing.split("\0") if line)
         return {path: (fact.split()[0], fact.split()[1]) for fact, _, path in facts}
 

@@ -152,11 +152,16 @@ class Workspace:
         root = self._directory.repository
         found = await asyncio.to_thread(lambda: list(_nested_repositories(root)))
         for start in range(0, len(found), _PATHS_AT_ONCE):
-            paths = [f":(literal){path}" for path in found[start : start + _PATHS_AT_ONCE]]
-            for entry in (await self._git.run("ls-files", "--stage", "-z", "--", *paths)).split("\0"):
-                about, _, path = entry.partition("\t")
-                if about.startswith(_GITLINK):
-                    _remove(root / path / ".git")
+            some = found[start : start + _PATHS_AT_ONCE]
+            if await self._holds_submodule(*some):
+                for path in some:
+                    if await self._holds_submodule(path):
+                        _remove(root / path / ".git")
+
+    async def _holds_submodule(self, *paths: str) -> bool:
+        """Whether git tracks a submodule at or below one of these paths."""
+        listed = await self._git.run("ls-files", "--stage", "-z", "--", *(f":(literal){path}" for path in paths))
+        return any(entry.startswith(_GITLINK) for entry in listed.split("\0"))
 
     async def pack(self) -> Path:
         """The bundle with the branch's new commits, which needs the start commit to be read."""
@@ -170,9 +175,11 @@ class Workspace:
 def _nested_repositories(root: Path) -> Iterator[str]:
     """The directories below `root` that hold a `.git`, relative to it; links are not followed."""
     for directory, directories, files in os.walk(root):
-        if Path(directory) == root:
+        if ".git" in directories:
             directories.remove(".git")
-        elif ".git" in directories or ".git" in files:
+        elif ".git" not in files:
+            continue
+        if Path(directory) != root:
             yield os.path.relpath(directory, root)
 
 

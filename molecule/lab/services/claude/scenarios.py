@@ -4,9 +4,9 @@
 | --- | --- |
 | none, or `default` | looks around, reads a file, changes it (or writes one), runs the tests, sums up |
 | `nothing` | answers at once and changes nothing |
-| `bash` | runs the prompt's first fenced code block, and answers with what it printed; `anyway=1` asks for Bash also where it is not on offer |
+| `bash` | runs the prompt's first fenced code block, tells what it printed; `anyway=1`: also if Bash is not offered |
 | `tools` | answers with the names of the tools on offer |
-| `repair` | as bash; asked once more in the same session, it runs the prompt's next code block, the last again and again |
+| `repair` | as bash; asked again in the same session, runs the next code block, the last again and again |
 | `big mib=4` | leaves a file of that many MiB of random bytes in the work tree |
 | `endless kib=0` | runs a command that prints so many KiB again and again, and never finishes |
 | `slow seconds=5` | as default, but waits so long before each answer, sending pings |

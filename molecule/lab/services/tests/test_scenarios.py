@@ -100,7 +100,7 @@ def test_the_bash_script_reports_what_the_command_printed(tmp_path: Path) -> Non
     assert "42" in text
 
 
-def test_the_repair_script_runs_the_next_block_each_time_that_it_is_asked(tmp_path: Path) -> None:
+def test_the_repair_script_runs_the_next_block_each_time_that_it_is_asked() -> None:
     prompt = "[[lab:repair]]\n```sh\necho first\n```\n```sh\necho second\n```\n"
     commands = []
     for ends in range(2):
