@@ -119,6 +119,15 @@ def archived(address: RepositoryAddress) -> Problem:
     return Problem(ProblemCode.ARCHIVED, f"{address.path} is archived and takes no changes: un-archive it")
 
 
+def unheard(address: RepositoryAddress, what_to_do: str) -> Problem:
+    """The problem of a token that cannot take part in what is said on pull requests."""
+    return Problem(
+        ProblemCode.NO_REVIEW_RIGHT,
+        f"git_access_token may not read what reviewers say in {address.path}: {what_to_do}, or empty the project's "
+        "pull_requests.follow_up_by",
+    )
+
+
 def json_object(response: httpx.Response) -> dict[str, Any] | None:
     """The answer's document; None unless it is a JSON object."""
     document = json_or_none(response)
