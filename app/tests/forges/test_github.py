@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from starlette.responses import JSONResponse, RedirectResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 from structlog.testing import capture_logs
 
 from sdlc_agents import forges
@@ -21,6 +21,8 @@ URL = "https://github.com/demo/shop"
 ENTERPRISE = "code.example"
 BRANCH = "feature/SHOP-1"
 PULLS = "/repos/{owner}/{repo}/pulls"
+REVIEWS = PULLS + "/{pull_number}/reviews"
+MARKER = "<!-- sdlc-agents 1 1 -->"
 
 
 @pytest.fixture
@@ -167,6 +169,25 @@ async def test_a_base_branch_that_is_missing_is_named_by_what_the_forge_says(for
         await forge.ensure_pull_request(text(base="develop"))
 
 
+async def test_an_archived_repository_is_said_to_be(github: GitHub, forge: Forge) -> None:
+    github.repository["archived"] = True
+    with pytest.raises(ForgeError, match="archived and takes no changes"):
+        await forge.ensure_pull_request(text())
+
+
+async def test_a_page_in_the_place_of_an_answer_is_an_error(github: GitHub, forge: Forge) -> None:
+    github.faults["POST", PULLS] = lambda: HTMLResponse("<html>", 201)
+    with pytest.raises(ForgeError, match="login page"):
+        await forge.ensure_pull_request(text())
+
+
+async def test_a_pull_request_that_was_closed_meanwhile_may_be_asked_for_again(github: GitHub, forge: Forge) -> None:
+    document = {"message": "A pull request already exists for demo:feature/SHOP-1.", "documentation_url": ""}
+    github.faults["POST", PULLS] = lambda: JSONResponse(document, 422)
+    with pytest.raises(ForgeUnavailableError, match="does not list"):
+        await forge.ensure_pull_request(text())
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "seconds"),
     [
@@ -278,3 +299,79 @@ async def test_a_closed_pull_requests_conversation_says_so(github: GitHub, forge
     await forge.ensure_pull_request(text())
     github.pulls[0]["state"] = "closed"
     assert not (await forge.conversation(1)).open
+
+
+async def said(forge: Forge) -> list[tuple[str, str]]:
+    return [(comment.author, comment.body) for comment in (await forge.conversation(1)).comments]
+
+
+@pytest.mark.parametrize("token", [CLASSIC, FINE_GRAINED])
+async def test_the_bot_says_a_thing_once_and_as_it_was_given(client: httpx.AsyncClient, token: str) -> None:
+    forge = await forges.connect(URL, token, client)
+    await forge.ensure_pull_request(text())
+    for _ in range(2):
+        await forge.comment(1, "Done, @kim.\n\n```\n@app.get\n```", MARKER)
+    await forge.comment(1, "Done again.", "<!-- sdlc-agents 1 2 -->")
+    assert await said(forge) == [
+        ("sdlc-bot", f"Done, @kim.\n\n```\n@app.get\n```\n\n{MARKER}"),
+        ("sdlc-bot", "Done again.\n\n<!-- sdlc-agents 1 2 -->"),
+    ]
+
+
+async def test_what_the_bot_said_is_found_on_every_page_and_nobody_elses_marker_counts(
+    github: GitHub, forge: Forge
+) -> None:
+    await forge.ensure_pull_request(text())
+    facts = {"commit_id": "a" * 40, "submitted_at": "2026-03-03T00:00:01Z"}
+    github.reviews = [
+        {"id": n, "state": "COMMENTED", "body": f"I know it: {MARKER}", "user": github.user("alice"), **facts}
+        for n in range(130)
+    ]
+    github.reviews.append({"id": 200, "state": "COMMENTED", "body": f"Gone. {MARKER}", **facts, "user": None})
+    await forge.comment(1, "Done.", MARKER)
+    await forge.comment(1, "Done.", MARKER)
+    assert [body for author, body in await said(forge) if author == "sdlc-bot"] == [f"Done.\n\n{MARKER}"]
+    assert github.count("POST", "/reviews") == 1
+
+
+async def test_what_the_bot_did_not_submit_it_has_not_said(github: GitHub, forge: Forge) -> None:
+    await forge.ensure_pull_request(text())
+    pending = {"id": 1, "state": "PENDING", "body": MARKER, "user": github.user("sdlc-bot"), "commit_id": "a" * 40}
+    github.reviews = [pending]
+    await forge.comment(1, "Done.", MARKER)
+    assert await said(forge) == [("sdlc-bot", f"Done.\n\n{MARKER}")]
+
+
+async def test_a_long_comment_is_cut_before_its_marker(forge: Forge) -> None:
+    await forge.ensure_pull_request(text())
+    for _ in range(2):
+        await forge.comment(1, "y" * 70_000, MARKER)
+    ((_, body),) = await said(forge)
+    assert (len(body), body[-len(MARKER) - 4 :]) == (65_536, f"yy\n\n{MARKER}")
+
+
+async def test_a_closed_pull_request_can_be_answered(github: GitHub, forge: Forge) -> None:
+    await forge.ensure_pull_request(text())
+    github.pulls[0]["state"] = "closed"
+    await forge.comment(1, "Too late.", MARKER)
+    assert await said(forge) == [("sdlc-bot", f"Too late.\n\n{MARKER}")]
+
+
+async def test_the_right_that_an_answer_needs_is_named(github: GitHub, client: httpx.AsyncClient, forge: Forge) -> None:
+    await forge.ensure_pull_request(text())
+    github.tokens["lacking"] = GitHubToken(rights={"contents": "write", "pull_requests": "read"})
+    lacking = await forges.connect(URL, "lacking", client)
+    with pytest.raises(ForgeError, match='lacks the right "Pull requests: write"') as caught:
+        await lacking.comment(1, "Done.", MARKER)
+    assert not isinstance(caught.value, ForgeUnavailableError)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_an_answer_that_a_fault_stopped_may_be_given_again(github: GitHub, forge: Forge, method: str) -> None:
+    await forge.ensure_pull_request(text())
+    github.faults[method, REVIEWS] = lambda: JSONResponse({"message": "Server Error"}, 502)
+    with pytest.raises(ForgeUnavailableError, match="502"):
+        await forge.comment(1, "Done.", MARKER)
+    github.faults.clear()
+    await forge.comment(1, "Done.", MARKER)
+    assert await said(forge) == [("sdlc-bot", f"Done.\n\n{MARKER}")]

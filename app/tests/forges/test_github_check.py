@@ -12,6 +12,7 @@ from support.github import CLASSIC, FINE_GRAINED, GitHub, GitHubToken, rate_limi
 from support.standins import running
 
 REPOSITORY = "/repos/{owner}/{repo}"
+COMMENTS = REPOSITORY + "/pulls/comments"
 RIGHTS = {"metadata": "read", "contents": "write", "pull_requests": "write"}
 
 
@@ -27,10 +28,15 @@ async def client(github: GitHub) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def check(
-    client: httpx.AsyncClient, token: str = FINE_GRAINED, base_branch: str | None = None, name: str = "shop"
+    client: httpx.AsyncClient,
+    token: str = FINE_GRAINED,
+    base_branch: str | None = None,
+    name: str = "shop",
+    *,
+    follow_ups: bool = False,
 ) -> list[Problem]:
     forge = await forges.connect(f"https://github.com/demo/{name}", token, client)
-    problems = await forge.check(base_branch)
+    problems = await forge.check(base_branch, follow_ups=follow_ups)
     assert not any(token in problem.message for problem in problems)
     return problems
 
@@ -140,3 +146,44 @@ async def test_what_is_no_github_is_said_to_be_none(github: GitHub, client: http
     github.faults["GET", REPOSITORY] = lambda: PlainTextResponse("<html>")
     (problem,) = await check(client)
     assert problem.code is ProblemCode.FORGE_UNSUPPORTED
+
+
+@pytest.mark.parametrize("token", [CLASSIC, FINE_GRAINED])
+async def test_a_token_that_can_do_all_can_do_follow_ups(github: GitHub, client: httpx.AsyncClient, token: str) -> None:
+    assert await check(client, token, follow_ups=True) == []
+    assert (github.pulls, github.reviews) == ([], [])
+
+
+async def test_the_right_that_reading_reviews_needs_is_named(github: GitHub, client: httpx.AsyncClient) -> None:
+    github.tokens["lacking"] = GitHubToken(rights={"metadata": "read", "contents": "write"})
+    assert [problem.code for problem in await check(client, "lacking")] == [ProblemCode.NO_PULL_REQUEST_RIGHT]
+    opening, reviews = await check(client, "lacking", follow_ups=True)
+    assert opening.code is ProblemCode.NO_PULL_REQUEST_RIGHT
+    assert reviews.code is ProblemCode.NO_REVIEW_RIGHT
+    assert 'give it the right "Pull requests: write", or empty the project\'s' in reviews.message
+
+
+async def test_a_token_whose_owner_github_does_not_tell_cannot_do_follow_ups(
+    github: GitHub, client: httpx.AsyncClient
+) -> None:
+    github.faults["GET", "/user"] = lambda: JSONResponse({"message": "Resource not accessible by integration"}, 403)
+    assert await check(client) == []
+    (problem,) = await check(client, follow_ups=True)
+    assert problem.code is ProblemCode.NO_REVIEW_RIGHT
+    assert "take a token of a user" in problem.message
+
+
+async def test_reviews_are_no_question_where_pull_requests_are_off(github: GitHub, client: httpx.AsyncClient) -> None:
+    github.repository["has_pull_requests"] = False
+    github.faults["GET", COMMENTS] = lambda: JSONResponse({"message": "Not Found"}, 404)
+    (problem,) = await check(client, follow_ups=True)
+    assert problem.code is ProblemCode.PULL_REQUESTS_OFF
+
+
+@pytest.mark.parametrize("path", [COMMENTS, "/user"])
+async def test_a_fault_while_reviews_are_asked_for_is_said(
+    github: GitHub, client: httpx.AsyncClient, path: str
+) -> None:
+    github.faults["GET", path] = lambda: PlainTextResponse("", 500)
+    (problem,) = await check(client, follow_ups=True)
+    assert (problem.code, "500" in problem.message) == (ProblemCode.FORGE_FAILED, True)

@@ -19,6 +19,8 @@ from support.standins import Together, running
 
 BRANCH = "feature/SHOP-1"
 REQUESTS = "/projects/{id}/merge_requests"
+NOTES = REQUESTS + "/{merge_request_iid}/notes"
+MARKER = "<!-- sdlc-agents 1 1 -->"
 
 
 @pytest.fixture
@@ -252,3 +254,68 @@ async def test_a_merge_request_that_is_not_open_any_more_says_so(gitlab: GitLab,
     await forge.ensure_pull_request(text())
     gitlab.requests[0]["state"] = state
     assert not (await forge.conversation(1)).open
+
+
+async def said(forge: Forge) -> list[tuple[str, str]]:
+    return [(comment.author, comment.body) for comment in (await forge.conversation(1)).comments]
+
+
+async def test_the_bot_says_a_thing_once_and_as_it_was_given(forge: Forge) -> None:
+    await forge.ensure_pull_request(text())
+    for _ in range(2):
+        await forge.comment(1, "Done, @kim.\n\n```\n@app.get\n```", MARKER)
+    await forge.comment(1, "Done again.", "<!-- sdlc-agents 1 2 -->")
+    assert await said(forge) == [
+        ("sdlc-bot", f"Done, @kim.\n\n```\n@app.get\n```\n\n{MARKER}"),
+        ("sdlc-bot", "Done again.\n\n<!-- sdlc-agents 1 2 -->"),
+    ]
+
+
+async def test_what_the_bot_said_is_found_on_every_page_and_nobody_elses_marker_counts(
+    gitlab: GitLab, forge: Forge
+) -> None:
+    await forge.ensure_pull_request(text())
+    alice = gitlab.user("alice")
+    gitlab.notes = [
+        {"id": n, "author": alice, "body": f"I know it: {MARKER}", "created_at": "2099-03-01T00:00:00Z"}
+        for n in range(130)
+    ]
+    await forge.comment(1, "Done.", MARKER)
+    await forge.comment(1, "Done.", MARKER)
+    assert [body for author, body in await said(forge) if author == "sdlc-bot"] == [f"Done.\n\n{MARKER}"]
+    assert gitlab.count("POST", "/notes") == 1
+
+
+async def test_a_long_note_is_cut_before_its_marker(forge: Forge) -> None:
+    await forge.ensure_pull_request(text())
+    for _ in range(2):
+        await forge.comment(1, "y" * 1_000_001, MARKER)
+    ((_, body),) = await said(forge)
+    assert (len(body), body[-len(MARKER) - 4 :]) == (1_000_000, f"yy\n\n{MARKER}")
+
+
+async def test_a_merged_merge_request_can_be_answered(gitlab: GitLab, forge: Forge) -> None:
+    await forge.ensure_pull_request(text())
+    gitlab.requests[0]["state"] = "merged"
+    await forge.comment(1, "Too late.", MARKER)
+    assert await said(forge) == [("sdlc-bot", f"Too late.\n\n{MARKER}")]
+
+
+async def test_the_scope_that_an_answer_needs_is_named(gitlab: GitLab, client: httpx.AsyncClient, forge: Forge) -> None:
+    await forge.ensure_pull_request(text())
+    gitlab.tokens["glpat-lacking"] = GitLabToken(scopes=("read_api", "write_repository"))
+    lacking = await forges.connect("https://gitlab.com/demo/web/front/shop", "glpat-lacking", client)
+    with pytest.raises(ForgeError, match="lacks the scopes api") as caught:
+        await lacking.comment(1, "Done.", MARKER)
+    assert not isinstance(caught.value, ForgeUnavailableError)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_an_answer_that_a_fault_stopped_may_be_given_again(gitlab: GitLab, forge: Forge, method: str) -> None:
+    await forge.ensure_pull_request(text())
+    gitlab.faults[method, NOTES] = lambda: Response("", 502)
+    with pytest.raises(ForgeUnavailableError, match="502"):
+        await forge.comment(1, "Done.", MARKER)
+    gitlab.faults.clear()
+    await forge.comment(1, "Done.", MARKER)
+    assert await said(forge) == [("sdlc-bot", f"Done.\n\n{MARKER}")]

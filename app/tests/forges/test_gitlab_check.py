@@ -4,14 +4,16 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from sdlc_agents import forges
-from sdlc_agents.forges.model import Problem, ProblemCode
+from sdlc_agents.forges.model import Problem, ProblemCode, PullRequestText
 from support.gitlab import TOKEN, GitLab, GitLabToken
 from support.standins import running
 
 PROJECT = "/projects/{id}"
+REQUESTS = PROJECT + "/merge_requests"
+NOTES = REQUESTS + "/{merge_request_iid}/notes"
 
 
 @pytest.fixture
@@ -26,10 +28,15 @@ async def client(gitlab: GitLab) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def check(
-    client: httpx.AsyncClient, token: str = TOKEN, base_branch: str | None = None, path: str = "demo/web/shop"
+    client: httpx.AsyncClient,
+    token: str = TOKEN,
+    base_branch: str | None = None,
+    path: str = "demo/web/shop",
+    *,
+    follow_ups: bool = False,
 ) -> list[Problem]:
     forge = await forges.connect(f"https://gitlab.com/{path}", token, client)
-    problems = await forge.check(base_branch)
+    problems = await forge.check(base_branch, follow_ups=follow_ups)
     assert not any(token in problem.message for problem in problems)
     return problems
 
@@ -137,3 +144,45 @@ async def test_what_is_no_gitlab_is_said_to_be_none(gitlab: GitLab, client: http
     gitlab.faults["GET", PROJECT] = lambda: PlainTextResponse("<html>")
     (problem,) = await check(client)
     assert problem.code is ProblemCode.FORGE_UNSUPPORTED
+
+
+async def open_one(client: httpx.AsyncClient) -> None:
+    forge = await forges.connect("https://gitlab.com/demo/web/shop", TOKEN, client)
+    await forge.ensure_pull_request(PullRequestText("feature/SHOP-1", "main", "Better", "Because."))
+
+
+async def test_a_token_that_can_do_all_can_do_follow_ups(gitlab: GitLab, client: httpx.AsyncClient) -> None:
+    assert await check(client, follow_ups=True) == []
+    assert {asked.method for asked in gitlab.asked} == {"GET"}
+    await open_one(client)
+    assert await check(client, follow_ups=True) == []
+    assert gitlab.notes == []
+
+
+@pytest.mark.parametrize("path", [REQUESTS, NOTES, "/user"])
+async def test_the_scope_that_reading_reviews_needs_is_named(
+    gitlab: GitLab, client: httpx.AsyncClient, path: str
+) -> None:
+    await open_one(client)
+    gitlab.faults["GET", path] = lambda: JSONResponse({"error": "insufficient_scope", "scope": "api read_api"}, 403)
+    assert await check(client) == []
+    (problem,) = await check(client, follow_ups=True)
+    assert problem.code is ProblemCode.NO_REVIEW_RIGHT
+    assert "give it the scope api, and its owner the role Developer there, or empty the project's" in problem.message
+
+
+async def test_reviews_are_no_question_where_merge_requests_are_off(gitlab: GitLab, client: httpx.AsyncClient) -> None:
+    gitlab.project["merge_requests_access_level"] = "disabled"
+    gitlab.faults["GET", REQUESTS] = lambda: JSONResponse({"message": "403 Forbidden"}, 403)
+    (problem,) = await check(client, follow_ups=True)
+    assert problem.code is ProblemCode.PULL_REQUESTS_OFF
+
+
+@pytest.mark.parametrize("path", [REQUESTS, NOTES, "/user"])
+async def test_a_fault_while_reviews_are_asked_for_is_said(
+    gitlab: GitLab, client: httpx.AsyncClient, path: str
+) -> None:
+    await open_one(client)
+    gitlab.faults["GET", path] = lambda: PlainTextResponse("", 500)
+    (problem,) = await check(client, follow_ups=True)
+    assert (problem.code, "500" in problem.message) == (ProblemCode.FORGE_FAILED, True)

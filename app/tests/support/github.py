@@ -5,6 +5,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from sdlc_agents.clock import now
 from support.contracts import ContractError
 from support.standins import Asked, RefusedError, StandIn, basic, bearer, git_refused, page
 
@@ -198,6 +199,18 @@ class GitHub(StandIn):
         return 200, [
             self.contract.example("pull-request-review", **each) for each in page(self.reviews, asked.query, 30)
         ]
+
+    def _post_reviews(self, asked: Asked, given: dict[str, str], token: GitHubToken) -> tuple[int, Any]:
+        self._need(token, "pull_requests", "write")
+        if asked.body.get("event") != "COMMENT" or not asked.body.get("body"):
+            raise ContractError(f"the bot only comments, with a text: {asked.body}")
+        if len(asked.body["body"]) > 65_536:
+            raise self._refused(422, "Body is too long")
+        self._pull(given)
+        review = {"id": 10_000 + len(self.reviews), "state": "COMMENTED", "body": asked.body["body"]}
+        facts = {"user": self.user(token.login), "commit_id": "a" * 40, "submitted_at": now().isoformat()}
+        self.reviews.append(review | facts)
+        return 200, self.contract.example("pull-request-review", **self.reviews[-1])
 
     def _open(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         return [

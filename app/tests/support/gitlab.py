@@ -5,6 +5,7 @@ from typing import Any
 
 from starlette.responses import PlainTextResponse, Response
 
+from sdlc_agents.clock import now
 from support.standins import Asked, RefusedError, StandIn, basic, bearer, git_refused, page
 
 TOKEN = "glpat-" + "g" * 20
@@ -115,8 +116,7 @@ class GitLab(StandIn):
         found = [
             self._shown(request)
             for request in self.requests
-            if (request["state"], request["source_branch"], request["target_branch"])
-            == (query["state"], query["source_branch"], query["target_branch"])
+            if all(request[key] == query.get(key, request[key]) for key in ("state", "source_branch", "target_branch"))
         ]
         return 200, page(found, query, 20)
 
@@ -153,6 +153,13 @@ class GitLab(StandIn):
     def _get_notes(self, asked: Asked, _given: dict[str, str], _token: GitLabToken) -> tuple[int, Any]:
         shown = sorted(self.notes, key=lambda note: str(note["created_at"]), reverse=asked.query.get("sort") != "asc")
         return 200, [self.contract.example("note", **note) for note in page(shown, asked.query, 20)]
+
+    def _post_notes(self, asked: Asked, given: dict[str, str], token: GitLabToken) -> tuple[int, Any]:
+        self._request(given)
+        author = self.user(token.username)
+        note = {"id": 10_000 + len(self.notes), "author": author, "created_at": now().isoformat(), **asked.body}
+        self.notes.append(note)
+        return 201, self.contract.example("note", **note)
 
     def _get_reviewers(self, asked: Asked, _given: dict[str, str], _token: GitLabToken) -> tuple[int, Any]:
         return 200, [self.contract.example("reviewer", **each) for each in page(self.reviewers, asked.query, 20)]

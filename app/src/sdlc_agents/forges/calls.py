@@ -57,9 +57,14 @@ class Api:
             )
         except httpx.HTTPError as error:
             raise ForgeUnavailableError(f"{self.host} does not answer: {type(error).__name__}") from error
-        if response.status_code in accept:
-            return response
-        raise self.refused(response)
+        if response.status_code not in accept:
+            raise self.refused(response)
+        if json_or_none(response) is None:
+            raise ForgeError(
+                f"{self.host}/{self.repository}: the answer ({response.status_code}) is not what the API says: does a "
+                "login page or another proxy stand before it?"
+            )
+        return response
 
     async def pages(self, path: str, params: Mapping[str, str | int] | None = None) -> list[dict[str, Any]]:
         """All items of a list, page by page."""
@@ -113,11 +118,18 @@ def limited_until(response: httpx.Response) -> datetime | None:
     return (moment + timedelta(seconds=min(max(seconds, 1), _LONGEST_LIMIT_SECONDS))).astimezone(UTC)
 
 
+def json_or_none(response: httpx.Response) -> Any:
+    """The answer's document; None when it has none."""
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
 def message(response: httpx.Response) -> str:
     """What the forge says, in at most 300 characters."""
-    try:
-        document = response.json()
-    except ValueError:
+    document = json_or_none(response)
+    if document is None:
         return response.text[:200]
     if not isinstance(document, dict):
         return ""

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from sdlc_agents.forges.addresses import RepositoryAddress
-from sdlc_agents.forges.calls import limited_until
+from sdlc_agents.forges.calls import json_or_none, limited_until
 from sdlc_agents.forges.model import Problem, ProblemCode
 
 SECONDS = 10.0
@@ -119,12 +119,18 @@ def archived(address: RepositoryAddress) -> Problem:
     return Problem(ProblemCode.ARCHIVED, f"{address.path} is archived and takes no changes: un-archive it")
 
 
+def unheard(address: RepositoryAddress, what_to_do: str) -> Problem:
+    """The problem of a token that cannot take part in what is said on pull requests."""
+    return Problem(
+        ProblemCode.NO_REVIEW_RIGHT,
+        f"git_access_token may not read what reviewers say in {address.path}: {what_to_do}, or empty the project's "
+        "pull_requests.follow_up_by",
+    )
+
+
 def json_object(response: httpx.Response) -> dict[str, Any] | None:
     """The answer's document; None unless it is a JSON object."""
-    try:
-        document = response.json()
-    except ValueError:
-        return None
+    document = json_or_none(response)
     return document if isinstance(document, dict) else None
 
 

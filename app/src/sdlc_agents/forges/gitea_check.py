@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 
 from sdlc_agents.forges.addresses import RepositoryAddress
-from sdlc_agents.forges.checking import Asker, FoundError, archived, json_object, missing_branch
+from sdlc_agents.forges.checking import Asker, FoundError, archived, json_object, missing_branch, unheard
 from sdlc_agents.forges.model import Problem, ProblemCode
 
 _SCOPE = "the scope write:repository"
@@ -73,12 +73,7 @@ class _Check:
             missing.append("read:user")
         if not missing:
             return []
-        scopes = " and ".join(missing)
-        message = (
-            f"git_access_token may not read what reviewers say in {self._name}: give it the scope {scopes} as well, or "
-            "empty the project's pull_requests.follow_up_by"
-        )
-        return [Problem(ProblemCode.NO_REVIEW_RIGHT, message)]
+        return [unheard(self._address, f"give it the scope {' and '.join(missing)} as well")]
 
     async def _repository(self) -> dict[str, Any]:
         response = await self._api("")

@@ -83,10 +83,19 @@ class GitHubForge:
         """What was said on a pull request."""
         return await github_conversation.read(self._api, self._repository, number)
 
-    async def check(self, base_branch: str | None) -> list[Problem]:
+    async def comment(self, number: int, body: str, marker: str) -> None:
+        """Say something on a pull request, unless it was said before."""
+        await github_conversation.say_once(self._api, self._repository, number, body, marker)
+
+    async def check(self, base_branch: str | None, *, follow_ups: bool = False) -> list[Problem]:
         """What keeps the agents from working there (token, rights, base branch); nothing is written. Never raises."""
         return await github_check.check(
-            self._api, self._repository, self._address, (USERNAME, self._token), base_branch
+            self._api,
+            self._repository,
+            self._address,
+            (USERNAME, self._token),
+            base_branch,
+            follow_ups=follow_ups,
         )
 
     async def _open(self, text: PullRequestText, *, draft: bool) -> httpx.Response:
@@ -129,12 +138,14 @@ class _Api(Api):
 
 
 def missing_right(response: httpx.Response) -> str:
-    """What a token lacks that was answered 403.
+    """What a token lacks that was answered 403, or what else keeps it from writing.
 
     https://docs.github.com/rest/using-the-rest-api/troubleshooting-the-rest-api#resource-not-accessible
     """
     if response.headers.get("x-github-sso", "").startswith("required"):
         return "the repository's git_access_token must be authorized for its organization's single sign-on"
+    if "archived" in message(response):
+        return "the repository is archived and takes no changes: un-archive it"
     accepted = response.headers.get("x-accepted-github-permissions")
     if accepted:
         needed = " or ".join(

@@ -3,6 +3,9 @@
 A classic token's scopes are in every answer (X-OAuth-Scopes). What a fine-grained token may do, no answer says: so the
 check begins as `git push` does (`Asker.may_push`), and asks for a pull request from the base branch into itself, which
 GitHub can only refuse: with 422 when the token may open pull requests, with 403 when it may not.
+
+For follow-ups the repository's comments on lines are asked for: the right that opens them ("Pull requests") opens the
+other comments and the reviews as well.
 """
 
 from collections.abc import Mapping
@@ -13,21 +16,30 @@ import httpx
 
 from sdlc_agents.forges.addresses import RepositoryAddress
 from sdlc_agents.forges.calls import Api
-from sdlc_agents.forges.checking import Asker, FoundError, archived, json_object, missing_branch
+from sdlc_agents.forges.checking import Asker, FoundError, archived, json_object, missing_branch, unheard
 from sdlc_agents.forges.model import Problem, ProblemCode
 
 _TO_READ = '"Contents: write" and "Pull requests: write" (fine-grained), or the scope repo (classic)'
 
 
 async def check(
-    api: Api, repository: str, address: RepositoryAddress, login: tuple[str, str], base_branch: str | None
+    api: Api,
+    repository: str,
+    address: RepositoryAddress,
+    login: tuple[str, str],
+    base_branch: str | None,
+    *,
+    follow_ups: bool = False,
 ) -> list[Problem]:
     """What stands in the way; empty when nothing does. `base_branch` None means the repository's default branch.
 
-    `repository` is its path in the API (`/repos/owner/name`), `login` what git is to say.
+    `repository` is its path in the API (`/repos/owner/name`), `login` what git is to say. With `follow_ups` also what
+    stands in the way of reading what reviewers say.
     """
+    asked = _Check(api, repository, address, login)
     try:
-        return await _Check(api, repository, address, login).run(base_branch)
+        problems = await asked.run(base_branch)
+        return [*problems, *await asked.reviews(problems)] if follow_ups else problems
     except FoundError as found:
         return [found.problem]
 
@@ -36,6 +48,7 @@ class _Check:
     def __init__(self, api: Api, repository: str, address: RepositoryAddress, login: tuple[str, str]) -> None:
         self._address = address
         self._url = api.url + repository
+        self._owner_url = f"{api.url}/user"
         self._headers = dict(api.headers)
         self._login = login
         self._asker = Asker(httpx.URL(api.url).netloc.decode(), api.client)
@@ -67,6 +80,17 @@ class _Check:
                 )
             )
         return problems
+
+    async def reviews(self, found: list[Problem]) -> list[Problem]:
+        """Whether the token may read comments, and whose it is; not asked where there are no pull requests."""
+        if any(problem.code is ProblemCode.PULL_REQUESTS_OFF for problem in found):
+            return []
+        what_to_do = []
+        if not await self._may_read(f"{self._url}/pulls/comments?per_page=1"):
+            what_to_do.append('give it the right "Pull requests: write"')
+        if not await self._may_read(self._owner_url):
+            what_to_do.append("take a token of a user (GitHub does not say whose this one is)")
+        return [unheard(self._address, " and ".join(what_to_do))] if what_to_do else []
 
     def _repository(self, answer: httpx.Response) -> dict[str, Any]:
         if answer.status_code == httpx.codes.OK:
@@ -116,6 +140,12 @@ class _Check:
         answer = await self._asker.request("POST", f"{self._url}/pulls", json=document, headers=self._headers)
         if answer.status_code in {httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND, httpx.codes.UNPROCESSABLE_ENTITY}:
             return answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY
+        raise self._asker.unexpected(answer, self._address, scope=_TO_READ)
+
+    async def _may_read(self, url: str) -> bool:
+        answer = await self._asker.get(url, headers=self._headers)
+        if answer.status_code in {httpx.codes.OK, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND}:
+            return answer.status_code == httpx.codes.OK
         raise self._asker.unexpected(answer, self._address, scope=_TO_READ)
 
     async def _ask(self, path: str) -> httpx.Response:

@@ -1,4 +1,6 @@
-"""What was said on a pull request of GitHub: comments, comments on lines, and reviews.
+"""What was said on a pull request of GitHub (comments, comments on lines, reviews), and what the bot says there.
+
+The bot speaks by a review that only comments, which the right "Pull requests: write" covers.
 
 https://docs.github.com/rest/issues/comments, https://docs.github.com/rest/pulls/comments,
 https://docs.github.com/rest/pulls/reviews
@@ -13,15 +15,15 @@ from sdlc_agents.forges.model import Comment, Conversation
 
 _NOBODY = "ghost"
 """GitHub's own name for the author of what a deleted account left behind."""
+_BODY_CHARACTERS = 65_536
 
 
 async def read(api: Api, repository: str, number: int) -> Conversation:
     """The conversation of pull request `number` of a repository (`/repos/owner/name`)."""
     pull = (await api.call("GET", f"{repository}/pulls/{number}", accept={200})).json()
-    user = (await api.call("GET", "/user", accept={200})).json()
     remarks = await api.pages(f"{repository}/issues/{number}/comments")
     on_lines = await api.pages(f"{repository}/pulls/{number}/comments")
-    reviews = await api.pages(f"{repository}/pulls/{number}/reviews")
+    reviews = await _reviews(api, repository, number)
     comments = [
         *(_comment("comment", remark, remark["created_at"]) for remark in remarks),
         *(
@@ -37,22 +39,46 @@ async def read(api: Api, repository: str, number: int) -> Conversation:
         *(
             _comment("review", review, review["submitted_at"], requests_changes=review["state"] == "CHANGES_REQUESTED")
             for review in reviews
-            if review.get("submitted_at") and (review.get("body") or review["state"] == "CHANGES_REQUESTED")
+            if review.get("body") or review["state"] == "CHANGES_REQUESTED"
         ),
     ]
     return Conversation(
         open=pull["state"] == "open",
         head_commit=pull["head"]["sha"],
-        bot=user["login"],
+        bot=await _bot(api),
         comments=tuple(sorted(comments, key=lambda comment: comment.at)),
     )
 
 
+async def say_once(api: Api, repository: str, number: int, body: str, marker: str) -> None:
+    """Say it unless the bot has said something with this marker."""
+    bot = await _bot(api)
+    said = await _reviews(api, repository, number)
+    if any(_author(review) == bot and marker in (review.get("body") or "") for review in said):
+        return
+    ending = f"\n\n{marker}"
+    document = {"event": "COMMENT", "body": body[: _BODY_CHARACTERS - len(ending)] + ending}
+    await api.call("POST", f"{repository}/pulls/{number}/reviews", document, accept={200})
+
+
+async def _bot(api: Api) -> str:
+    return str((await api.call("GET", "/user", accept={200})).json()["login"])
+
+
+async def _reviews(api: Api, repository: str, number: int) -> list[dict[str, Any]]:
+    """The submitted ones."""
+    found = await api.pages(f"{repository}/pulls/{number}/reviews")
+    return [review for review in found if review.get("submitted_at")]
+
+
+def _author(document: Mapping[str, Any]) -> str:
+    return str((document.get("user") or {}).get("login", _NOBODY))
+
+
 def _comment(kind: str, document: Mapping[str, Any], at: str, **given: Any) -> Comment:
-    author = document.get("user") or {}
     return Comment(
         id=f"{kind}-{document['id']}",
-        author=author.get("login", _NOBODY),
+        author=_author(document),
         body=document.get("body") or "",
         at=datetime.fromisoformat(at),
         **given,

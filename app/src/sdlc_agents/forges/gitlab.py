@@ -89,9 +89,15 @@ class GitLabForge:
         """What was said on a merge request."""
         return await gitlab_conversation.read(self._api, self._project, number)
 
-    async def check(self, base_branch: str | None) -> list[Problem]:
+    async def comment(self, number: int, body: str, marker: str) -> None:
+        """Say something on a merge request, unless it was said before."""
+        await gitlab_conversation.say_once(self._api, self._project, number, body, marker)
+
+    async def check(self, base_branch: str | None, *, follow_ups: bool = False) -> list[Problem]:
         """What keeps the agents from working there (token, rights, base branch); nothing is written. Never raises."""
-        return await gitlab_check.check(self._api, self._project, self._address, (USERNAME, self._token), base_branch)
+        return await gitlab_check.check(
+            self._api, self._project, self._address, (USERNAME, self._token), base_branch, follow_ups=follow_ups
+        )
 
     async def _find(self, branch: str, base: str) -> PullRequest | None:
         params = {"state": "opened", "source_branch": branch, "target_branch": base}

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import httpx
 
 from sdlc_agents.forges.addresses import RepositoryAddress
-from sdlc_agents.forges.calls import Api
-from sdlc_agents.forges.checking import Asker, FoundError, archived, json_object, missing_branch
+from sdlc_agents.forges.calls import Api, json_or_none
+from sdlc_agents.forges.checking import Asker, FoundError, archived, json_object, missing_branch, unheard
 from sdlc_agents.forges.model import Problem, ProblemCode
 
 _DEVELOPER = 30
@@ -20,14 +20,23 @@ _SCOPE = "the scope api"
 
 
 async def check(
-    api: Api, project: str, address: RepositoryAddress, login: tuple[str, str], base_branch: str | None
+    api: Api,
+    project: str,
+    address: RepositoryAddress,
+    login: tuple[str, str],
+    base_branch: str | None,
+    *,
+    follow_ups: bool = False,
 ) -> list[Problem]:
     """What stands in the way; empty when nothing does. `base_branch` None means the project's default branch.
 
-    `project` is its path in the API (`/projects/group%2Fname`), `login` what git is to say.
+    `project` is its path in the API (`/projects/group%2Fname`), `login` what git is to say. With `follow_ups` also what
+    stands in the way of reading what reviewers say.
     """
+    asked = _Check(api, project, address, login)
     try:
-        return await _Check(api, project, address, login).run(base_branch)
+        problems = await asked.run(base_branch)
+        return [*problems, *await asked.reviews(problems)] if follow_ups else problems
     except FoundError as found:
         return [found.problem]
 
@@ -64,6 +73,25 @@ class _Check:
         if empty or not await self._has_branch(branch):
             problems.append(missing_branch(self._address, branch, empty=empty))
         return problems
+
+    async def reviews(self, found: list[Problem]) -> list[Problem]:
+        """Whether the token may read notes, and whose it is; not asked where there are no merge requests."""
+        if any(problem.code is ProblemCode.PULL_REQUESTS_OFF for problem in found):
+            return []
+        if await self._may_read_notes() and await self._read("/user") is not None:
+            return []
+        return [unheard(self._address, "give it the scope api, and its owner the role Developer there")]
+
+    async def _may_read_notes(self) -> bool:
+        """Notes have no list of their own: those of any merge request are asked for, where there is one."""
+        path = f"{self._project}/merge_requests"
+        answer = await self._read(f"{path}?per_page=1")
+        if answer is None:
+            return False
+        shown = json_or_none(answer)
+        if not isinstance(shown, list) or not shown:
+            return True
+        return await self._read(f"{path}/{shown[0]['iid']}/notes?per_page=1") is not None
 
     async def _read_project(self) -> dict[str, Any]:
         answer = await self._ask(self._project)
@@ -108,6 +136,15 @@ class _Check:
         if answer.status_code in {httpx.codes.OK, httpx.codes.NOT_FOUND}:
             return answer.status_code == httpx.codes.OK
         raise self._asker.unexpected(answer, self._address, scope=_SCOPE)
+
+    async def _read(self, path: str) -> httpx.Response | None:
+        """None when the token may not."""
+        answer = await self._ask(path)
+        if answer.status_code in {httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND}:
+            return None
+        if answer.status_code != httpx.codes.OK:
+            raise self._asker.unexpected(answer, self._address, scope=_SCOPE)
+        return answer
 
     async def _ask(self, path: str) -> httpx.Response:
         return await self._asker.get(self._api.url + path, headers=dict(self._api.headers))

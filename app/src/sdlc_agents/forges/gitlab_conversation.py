@@ -1,4 +1,4 @@
-"""What was said on a merge request of GitLab: notes, on lines too, and who requests changes.
+"""What was said on a merge request of GitLab (notes, on lines too, and who requests changes), and what the bot says.
 
 https://docs.gitlab.com/api/notes/#merge-requests, https://docs.gitlab.com/api/merge_requests/
 """
@@ -12,22 +12,36 @@ from sdlc_agents.forges.calls import Api
 from sdlc_agents.forges.model import Comment, Conversation
 
 _REQUESTED = "requested changes"
+_BODY_CHARACTERS = 1_000_000
 
 
 async def read(api: Api, project: str, number: int) -> Conversation:
     """The conversation of merge request `number` of a project (`/projects/group%2Fname`)."""
     path = f"{project}/merge_requests/{number}"
     shown = (await api.call("GET", path, accept={200})).json()
-    user = (await api.call("GET", "/user", accept={200})).json()
     notes = await api.pages(f"{path}/notes", {"sort": "asc", "order_by": "created_at"})
     reviewers = await api.pages(f"{path}/reviewers")
     requesting = [each["user"]["username"] for each in reviewers if each["state"] == "requested_changes"]
     return Conversation(
         open=shown["state"] == "opened",
         head_commit=shown["sha"],
-        bot=user["username"],
+        bot=await _bot(api),
         comments=_comments(notes, requesting),
     )
+
+
+async def say_once(api: Api, project: str, number: int, body: str, marker: str) -> None:
+    """Say it unless the bot has said something with this marker."""
+    path = f"{project}/merge_requests/{number}/notes"
+    bot = await _bot(api)
+    if any(note["author"]["username"] == bot and marker in note["body"] for note in await api.pages(path)):
+        return
+    ending = f"\n\n{marker}"
+    await api.call("POST", path, {"body": body[: _BODY_CHARACTERS - len(ending)] + ending}, accept={201})
+
+
+async def _bot(api: Api) -> str:
+    return str((await api.call("GET", "/user", accept={200})).json()["username"])
 
 
 def _comments(notes: list[dict[str, Any]], requesting: list[str]) -> tuple[Comment, ...]:
