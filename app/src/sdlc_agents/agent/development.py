@@ -1,5 +1,6 @@
 """A claimed development, and how it may end."""
 
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -7,6 +8,9 @@ from typing import Any, Literal
 from sdlc_agents.errors import ServiceError
 
 BRANCH_PREFIX = "feature/"
+# GitLab and Gitea take 255 characters, GitHub 256.
+_TITLE_CHARACTERS = 250
+_TURNS_TEXT_AROUND = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 class RunFailedError(ServiceError):
@@ -56,8 +60,10 @@ class Claim:
 
     @property
     def title(self) -> str:
-        """Of the commit and of the pull request."""
-        return f"[{self.jira_issue_key}] {' '.join(self.summary.split())}".strip()
+        """Of the commit and of the pull request: one line, of what can be seen, no longer than forges take."""
+        seen = "".join(" " if _unseen(letter) else letter for letter in self.summary)
+        title = f"[{self.jira_issue_key}] {' '.join(seen.split())}".strip()
+        return title if len(title) <= _TITLE_CHARACTERS else f"{title[: _TITLE_CHARACTERS - 1]}…"
 
     def message(self) -> dict[str, Any]:
         """The development as the queue's messages describe it."""
@@ -97,3 +103,8 @@ class Outcome:
     cost_usd: float = 0.0
     attempt_cost_usd: float = 0.0
     usage: dict[str, int] = field(default_factory=dict)
+
+
+def _unseen(letter: str) -> bool:
+    """Whether it is a control character, or one that shows what follows in another order."""
+    return unicodedata.category(letter) == "Cc" or unicodedata.bidirectional(letter) in _TURNS_TEXT_AROUND
