@@ -89,7 +89,7 @@ BUNDLES = {
     "a history of its own": unrelated_history,
     "a submodule": submodule,
     "a link to the outside": link_to_the_outside,
-    ".GIT": planted(b".GIT", "40000"),
+    ".GIT": planted(b".GIT"),
     ".git that other file systems read": planted(b".g\xe2\x80\x8cit"),
     "the short name of .git": planted(b"GIT~1"),
     "a path that climbs": planted(b"../x"),

@@ -169,7 +169,6 @@ def references_that_look_like_others(attacker: Attacker, _canary: str) -> None:
         "refs/heads/--upload-pack=evil",
     ):
         attacker.push(f"{other}:{name}")
-    attacker.push("refs/heads/main")
 
 
 def unrelated_work_on_the_tickets_branch(attacker: Attacker, canary: str) -> None:

@@ -1,5 +1,6 @@
 """A claimed development, and how it may end."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,6 +9,9 @@ from typing import Any, Literal
 from sdlc_agents.errors import ServiceError
 
 BRANCH_PREFIX = "feature/"
+# GitLab and Gitea take 255 characters, GitHub 256.
+_TITLE_CHARACTERS = 250
+_TURNS_TEXT_AROUND = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 class RunFailedError(ServiceError):
@@ -86,8 +90,10 @@ class Claim:
 
     @property
     def title(self) -> str:
-        """Of the commit and of the pull request."""
-        return f"[{self.jira_issue_key}] {' '.join(self.summary.split())}".strip()
+        """Of the commit and of the pull request: one line, of what can be seen, no longer than forges take."""
+        seen = "".join(" " if _unseen(letter) else letter for letter in self.summary)
+        title = f"[{self.jira_issue_key}] {' '.join(seen.split())}".strip()
+        return title if len(title) <= _TITLE_CHARACTERS else f"{title[: _TITLE_CHARACTERS - 1]}…"
 
     def message(self) -> dict[str, Any]:
         """The development as the queue's messages describe it."""
@@ -127,3 +133,8 @@ class Outcome:
     cost_usd: float = 0.0
     attempt_cost_usd: float = 0.0
     usage: dict[str, int] = field(default_factory=dict)
+
+
+def _unseen(letter: str) -> bool:
+    """Whether it is a control character, or one that shows what follows in another order."""
+    return unicodedata.category(letter) == "Cc" or unicodedata.bidirectional(letter) in _TURNS_TEXT_AROUND
