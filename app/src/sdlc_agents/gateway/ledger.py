@@ -112,9 +112,8 @@ class Ledger:
     async def _write(self, entries: list[Entry]) -> None:
         try:
             await self._repository.add(entries)
-        except UnavailableError:
+        except BaseException as error:
+            # All of them hear of it, each to try again: what stands against one must not stop the others.
             self._failed |= {entry.answer.answer_id for entry in entries}
-        except BaseException:
-            # Those who wait find theirs again.
-            self._waiting = [*entries, *self._waiting]
-            raise
+            if not isinstance(error, UnavailableError):
+                raise
