@@ -70,6 +70,8 @@ class Notices:
     async def send(self) -> None:
         """Tell whoever is still to be told; what fails stays pending. Raises `UnavailableError` without a database."""
         for notice, document in await self._developments.pending_notices():
+            if not await self._developments.claim_notice(document["_id"], notice):
+                continue
             try:
                 if notice == "error_queue":
                     await self._to_error_queue(document)

@@ -27,6 +27,7 @@ _EXPIRED: Document = {"$expr": {"$lt": ["$lease.expires_at", "$$NOW"]}}
 _NOTICES = ("error_queue", "ticket", "pull_request")
 _NOTICE_DAYS = 1
 _NOTICE_SECONDS = 15
+_NOTICE_CLAIM_SECONDS = 90
 _DUPLICATE_KEY = 11000
 
 
@@ -130,6 +131,20 @@ class DevelopmentRepository:
             (name, document) for document in found for name in _NOTICES if document["notices"].get(name) == "pending"
         ]
 
+    async def claim_notice(self, development_id: str, notice: str) -> bool:
+        """Whether this consumer is the one to tell of it now: of several that find it pending, one is."""
+        moment, claim = now(), f"notice_claims.{notice}"
+        query: Document = {
+            "_id": {"$eq": development_id},
+            f"notices.{notice}": "pending",
+            claim: {"$not": {"$gt": moment}},
+        }
+        with translate_errors():
+            result = await self._developments.update_one(
+                query, {"$set": {claim: moment + timedelta(seconds=_NOTICE_CLAIM_SECONDS)}}
+            )
+        return result.matched_count == 1
+
     async def noticed(self, development_id: str, notice: str, result: str) -> None:
         """Note that somebody was told (`done`), or does not want to be (`refused`)."""
         with translate_errors():
@@ -139,7 +154,9 @@ class DevelopmentRepository:
         """Leave what is pending for a while, so that it stands in nobody's way."""
         later = now() + timedelta(seconds=_NOTICE_SECONDS)
         with translate_errors():
-            await self._developments.update_one({"_id": development_id}, {"$set": {"notice_after": later}})
+            await self._developments.update_one(
+                {"_id": development_id}, {"$set": {"notice_after": later}, "$unset": {"notice_claims": ""}}
+            )
 
     async def _claim(self, query: Document) -> Claim | None:
         lost = _attempt("consumer_lost", "the consumer that had it was lost", None, ended_at="$lease.expires_at")

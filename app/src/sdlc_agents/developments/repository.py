@@ -58,7 +58,7 @@ class DevelopmentRepository:
             "notices": {"$literal": {}},
             "timings": {"$mergeObjects": [{"accepted_at": "$timings.accepted_at", "retried_at": "$$NOW"}]},
         }
-        unset = {"$unset": ["cancel_requested_at", "cancel_requested_by", "notice_after"]}
+        unset = {"$unset": ["cancel_requested_at", "cancel_requested_by", "notice_after", "notice_claims"]}
         return await self._change(
             development_id, {"status": {"$in": ["failed", "cancelled"]}}, [values, unset], session
         )
