@@ -1,5 +1,6 @@
 """Who is told of an end, how often, and what stands in nobody's way."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -65,6 +66,15 @@ async def test_a_failure_is_reported_to_the_error_queue_once(
     assert report["error"] == "It went wrong."
     assert report["original_message"]["development_id"] == development_id
     assert await state(developments, development_id) == {"error_queue": "done"}
+    assert await broker.develop_error.get(fail=False) is None
+
+
+async def test_of_several_consumers_that_find_a_notice_one_sends_it(
+    repository: DevelopmentRepository, developments: Developments, errors: ErrorQueue, broker: Broker
+) -> None:
+    await end(repository, developments, 1, "error_queue")
+    await asyncio.gather(*(Notices(repository, errors, None).send() for _ in range(5)))
+    await broker.next_message(broker.develop_error)
     assert await broker.develop_error.get(fail=False) is None
 
 

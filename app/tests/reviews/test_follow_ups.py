@@ -235,12 +235,12 @@ async def test_a_merged_pull_request_is_not_looked_at_any_more(world: World, sta
             )
             return not found
 
-        await until(merged)
+        await until(merged, 30)
 
         async def closed() -> bool:
             return bool((await review.watch())["state"] == "closed")
 
-        await until(closed)
+        await until(closed, 75)
         fence = (await review.watch())["fence"]
         await review.person.comment(review.number, "@sdlc-bot one more thing")
         other = await world.developments.ended(await world.queue("Another one, please.", number=2))
@@ -250,7 +250,7 @@ async def test_a_merged_pull_request_is_not_looked_at_any_more(world: World, sta
             watch = await world.db["pull_request_watches"].find_one({"_id": other["pr_mr_url"]})
             return watch is not None and watch["fence"] > 2
 
-        await until(other_looked_at)
+        await until(other_looked_at, 75)
     assert (await review.watch())["fence"] == fence
     assert await review.follow_ups() == []
 
@@ -335,17 +335,19 @@ async def kill_soon(start_consumer: StartConsumer, name: str, tenths: int) -> No
 
 
 async def test_an_old_pull_request_is_left_alone(world: World, start_consumer: StartConsumer) -> None:
-    async with reviewed(world, start_consumer) as (review, _):
-        await review.looked(1)
+    async with reviewed(world, start_consumer, REVIEW_POLL_SECONDS="0") as (review, first):
+        first.terminate()
+        await first.ended()
         key = world.developments.project_key
         ago = now() - timedelta(days=31)
         await world.db["developments"].update_many({"jira_project_key": key}, {"$set": {"completed_at": ago}})
         await review.person.comment(review.number, "@sdlc-bot go on")
+    async with start_consumer("consumer-2", **FAST):
         other = await world.developments.ended(await world.queue("Another one, please.", number=2))
 
         async def other_looked_at() -> bool:
             watch = await world.db["pull_request_watches"].find_one({"_id": other["pr_mr_url"]})
             return watch is not None and watch["fence"] > 2
 
-        await until(other_looked_at)
+        await until(other_looked_at, 75)
         assert await review.follow_ups() == []

@@ -28,6 +28,7 @@ _PARTS_OF_A_POLL = 4
 _PASS_SECONDS = (0.2, 15.0)
 _MOST_DOUBLINGS = 6
 _AT_ONCE = 4
+_SEVERAL = 3
 
 log = structlog.get_logger()
 
@@ -47,7 +48,9 @@ class ReviewPoller:
         self._watches = watches
         self._access = access
         self._pace = pace
+        # By a pull request's address how often in a row, and by forge which pull requests found it away.
         self._failures: dict[str, int] = {}
+        self._away: dict[str, set[str]] = {}
 
     async def run(self) -> None:
         """Look until cancelled. A database that is away is asked again."""
@@ -93,8 +96,11 @@ class ReviewPoller:
                 conversation = None if number is None else await forge.conversation(number)
         except UnavailableError:
             raise
-        except (ForgeUnavailableError, TimeoutError) as error:
-            await self._away(watch, error)
+        except ForgeUnavailableError as error:
+            await self._unavailable(watch, error.message)
+        except TimeoutError:
+            self._failed(watch.url, f"it could not be read within {LOOK_SECONDS:g} seconds")
+            await self._watches.looked(watch, watch.handled, again_in=slow)
         except ServiceError as error:
             self._failed(watch.url, error.message)
             await self._watches.looked(watch, watch.handled, again_in=slow)
@@ -139,17 +145,18 @@ class ReviewPoller:
                 comments=len(follow_up.comments),
             )
 
-    async def _away(self, watch: Watch, error: ForgeUnavailableError | TimeoutError) -> None:
-        """Leave the whole forge alone for a while, each time for longer."""
-        message = error.message if isinstance(error, ForgeUnavailableError) else f"no answer in {LOOK_SECONDS:g} s"
-        origin = watch.forge
-        failures = self._failures.get(origin, 0)
-        if failures == 0:
-            log.warning("forge_away", forge=origin, error=message)
-        self._failures[origin] = min(failures + 1, _MOST_DOUBLINGS)
+    async def _unavailable(self, watch: Watch, message: str) -> None:
+        """Ask again later, each time later; the whole forge is left alone when several pull requests find it away."""
+        away = self._away.setdefault(watch.forge, set())
+        if not away:
+            log.warning("forge_away", forge=watch.forge, url=watch.url, error=message)
+        away.add(watch.url)
+        failures = self._failures.get(watch.url, 0)
+        self._failures[watch.url] = min(failures + 1, _MOST_DOUBLINGS)
         seconds = min(rules.SLOWEST * self._pace.poll_seconds, self._pace.poll_seconds * 2**failures)
         await self._watches.looked(watch, watch.handled, again_in=seconds)
-        await self._watches.postpone(watch.forge, seconds)
+        if len(away) >= _SEVERAL:
+            await self._watches.postpone(watch.forge, seconds)
 
     def _failed(self, url: str, message: str) -> None:
         if self._failures.get(url, 0) == 0:
@@ -158,7 +165,12 @@ class ReviewPoller:
 
     def _well(self, watch: Watch) -> None:
         self._failures.pop(watch.url, None)
-        if self._failures.pop(watch.forge, 0):
+        away = self._away.get(watch.forge, set())
+        if len(away) >= _SEVERAL:
+            away.clear()
+        away.discard(watch.url)
+        if watch.forge in self._away and not away:
+            del self._away[watch.forge]
             log.info("forge_back", forge=watch.forge)
 
 
