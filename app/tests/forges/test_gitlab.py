@@ -319,3 +319,20 @@ async def test_an_answer_that_a_fault_stopped_may_be_given_again(gitlab: GitLab,
     gitlab.faults.clear()
     await forge.comment(1, "Done.", MARKER)
     assert await said(forge) == [("sdlc-bot", f"Done.\n\n{MARKER}")]
+
+
+@pytest.mark.parametrize("written", ["/merge", "Done.\n/approve", "Done.\n\n/Close now", "\r/merge\r", "/\rmerge"])
+async def test_no_line_that_the_agent_wrote_is_a_command(gitlab: GitLab, forge: Forge, written: str) -> None:
+    await forge.ensure_pull_request(PullRequestText(BRANCH, "main", "Better", written))
+    await forge.comment(1, written, MARKER)
+    shown = written.replace("/", "\u200b/")
+    assert gitlab.requests[0]["description"] == shown
+    assert await said(forge) == [("sdlc-bot", f"{shown}\n\n{MARKER}")]
+
+
+async def test_a_slash_within_a_line_stays_as_it_is(gitlab: GitLab, forge: Forge) -> None:
+    written = "See docs/api.md, and/or https://code.example/a.\n- /merge\n// why\n/* why */"
+    await forge.ensure_pull_request(PullRequestText(BRANCH, "main", "Better", written))
+    await forge.comment(1, written, MARKER)
+    assert gitlab.requests[0]["description"] == written
+    assert await said(forge) == [("sdlc-bot", f"{written}\n\n{MARKER}")]

@@ -1,14 +1,17 @@
 """A stand-in for GitLab: gitlab.com or self-managed. Read `support.standins` first."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import PlainTextResponse, Response
 
 from sdlc_agents.clock import now
+from support.contracts import ContractError
 from support.standins import Asked, RefusedError, StandIn, basic, bearer, git_refused, page
 
 TOKEN = "glpat-" + "g" * 20
+_QUICK_ACTION = re.compile(r"^/[a-z]", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass
@@ -22,7 +25,7 @@ class GitLabToken:
 
 
 class GitLab(StandIn):
-    """GitLab with one project. `premium` takes more than one reviewer."""
+    """GitLab with one project. `premium` takes more than one reviewer. Nobody may give it a quick action."""
 
     vendor = "gitlab"
 
@@ -122,6 +125,7 @@ class GitLab(StandIn):
 
     async def _post_merge_requests(self, asked: Asked, _given: dict[str, str], token: GitLabToken) -> tuple[int, Any]:
         body = asked.body
+        _take(body["description"])
         if token.level is not None and token.level < 30:
             raise RefusedError(403, {"message": "403 Forbidden"})
         if {body["source_branch"], body["target_branch"]} - self.branches:
@@ -156,6 +160,7 @@ class GitLab(StandIn):
 
     def _post_notes(self, asked: Asked, given: dict[str, str], token: GitLabToken) -> tuple[int, Any]:
         self._request(given)
+        _take(asked.body["body"])
         author = self.user(token.username)
         note = {"id": 10_000 + len(self.notes), "author": author, "created_at": now().isoformat(), **asked.body}
         self.notes.append(note)
@@ -183,3 +188,9 @@ class GitLab(StandIn):
             sha="a" * 40,
             web_url=f"{self.web}/{self.path}/-/merge_requests/{request['iid']}",
         )
+
+
+def _take(text: str) -> None:
+    """GitLab drops carriage returns before it looks for quick actions."""
+    if _QUICK_ACTION.search(text.replace("\r", "")):
+        raise ContractError(f"a quick action: {text}")

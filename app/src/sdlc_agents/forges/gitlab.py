@@ -66,7 +66,7 @@ class GitLabForge:
             "source_branch": text.branch,
             "target_branch": text.base,
             "title": title[:_TITLE_CHARACTERS],
-            "description": text.body[:_DESCRIPTION_CHARACTERS],
+            "description": gitlab_conversation.without_commands(text.body)[:_DESCRIPTION_CHARACTERS],
         }
         path = f"{self._project}/merge_requests"
         response = await self._api.call("POST", path, document, accept={_CREATED, _CONFLICT})

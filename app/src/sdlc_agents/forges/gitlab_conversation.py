@@ -3,6 +3,7 @@
 https://docs.gitlab.com/api/notes/#merge-requests, https://docs.gitlab.com/api/merge_requests/
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -13,6 +14,8 @@ from sdlc_agents.forges.model import Comment, Conversation
 
 _REQUESTED = "requested changes"
 _BODY_CHARACTERS = 1_000_000
+_COMMAND = re.compile(r"^([^\S\n]*)(?=/\r*[a-z])", re.MULTILINE | re.IGNORECASE)
+_ZERO_WIDTH = "\u200b"
 
 
 async def read(api: Api, project: str, number: int) -> Conversation:
@@ -37,7 +40,16 @@ async def say_once(api: Api, project: str, number: int, body: str, marker: str) 
     if any(note["author"]["username"] == bot and marker in note["body"] for note in await api.pages(path)):
         return
     ending = f"\n\n{marker}"
-    await api.call("POST", path, {"body": body[: _BODY_CHARACTERS - len(ending)] + ending}, accept={201})
+    said = without_commands(body)[: _BODY_CHARACTERS - len(ending)]
+    await api.call("POST", path, {"body": said + ending}, accept={201})
+
+
+def without_commands(text: str) -> str:
+    """A text that commands nothing: GitLab would obey a line such as `/merge`, whoever made the bot write it.
+
+    https://docs.gitlab.com/user/project/quick_actions/
+    """
+    return _COMMAND.sub(rf"\1{_ZERO_WIDTH}", text)
 
 
 async def _bot(api: Api) -> str:
