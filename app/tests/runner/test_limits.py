@@ -98,3 +98,12 @@ async def test_files_that_take_too_much_of_the_disk_end_the_job(
     )
     assert (end["type"], end["reason"]) == ("failed", "disk_limit"), end
     assert "more than 20 MiB" in end["message"]
+
+
+async def test_too_much_output_ends_the_job(client: Client, runners: RunnerProcesses) -> None:
+    client.job["max_turns"] = 400
+    end = await limited(client, runners, "[[lab:endless kib=14 input-tokens=1 output-tokens=1]]", MAX_OUTPUT_MB="1")
+    assert (end["type"], end["reason"]) == ("failed", "output_limit"), end
+    assert "more than 1 MiB" in end["message"]
+    told = sum(len(str(event)) for event in client.events)
+    assert told < 2 * 1024 * 1024

@@ -8,7 +8,7 @@
 | `tools` | answers with the names of the tools on offer |
 | `repair` | as bash; asked again in the same session, runs the next code block, the last again and again |
 | `big mib=4` | leaves a file of that many MiB of random bytes in the work tree |
-| `endless` | runs `true` again and again and never finishes |
+| `endless kib=0` | runs `true`, with a comment of so many KiB behind it, again and again and never finishes |
 | `slow seconds=5` | as default, but waits so long before each answer, sending pings |
 | `cut` | breaks the connection in the middle of every answer |
 | `error status=429 retry-after=1 times=2` | so many errors (429, 500, 529), then as default; without `times`, always |
@@ -187,7 +187,9 @@ def big(conversation: Conversation) -> Turn:
 
 def endless(conversation: Conversation) -> Turn:
     """Never finish."""
-    return _bash(f"Once more ({len(conversation.steps) + 1}).", "true", "Do nothing")
+    comment = "x" * (conversation.marker.number("kib", 0) * 1024)
+    command = f"true # {comment}" if comment else "true"
+    return _bash(f"Once more ({len(conversation.steps) + 1}).", command, "Do nothing")
 
 
 SCRIPTS: Mapping[str, Callable[[Conversation], Turn]] = MappingProxyType(
