@@ -104,4 +104,4 @@ async def test_a_hundred_thousand_files_take_less_than_two_seconds(tmp_path: Pat
     text = await survey(Git(directory), git(directory, "rev-parse", "HEAD"))
     assert "services/ (100000 files)" in text
     assert time.process_time() - before[0] < 2
-    assert time.monotonic() - before[1] < 10, "on a busy machine; alone it takes half a second"
+    assert time.monotonic() - before[1] < 10, "far more than it takes on a quiet machine"
