@@ -45,7 +45,9 @@ class Claim:
     tries: int = 1
     accepted_at: datetime | None = None
     result_commit: str | None = None
-    """What an earlier attempt was about to push, if one came so far."""
+    """What an earlier attempt was about to push, if one came so far; then the next two are that attempt's."""
+    result_turns: int = 0
+    result_seconds: float = 0.0
     cancelled_by: str | None = None
     """Who asked for it to be stopped before it was claimed."""
 

@@ -292,5 +292,7 @@ def _to_claim(document: Document) -> Claim:
         components=tuple(document.get("components") or ()),
         accepted_at=timings.get("retried_at") or timings.get("accepted_at"),
         result_commit=result.get("commit"),
+        result_turns=int(result.get("turns") or 0),
+        result_seconds=float(result.get("seconds") or 0),
         cancelled_by=_asker(document) if document.get("cancel_requested_at") is not None else None,
     )
