@@ -206,7 +206,8 @@ async def test_what_was_pushed_before_a_crash_is_published_without_another_run(
     branch = f"feature/{world.developments.project_key}-1"
     await repository.commit({"by": "the lost attempt"}, new_branch=branch)
     await world.db["developments"].update_one(
-        {"_id": development_id}, {"$set": {"result": {"commit": await repository.head(branch), "base": "main"}}}
+        {"_id": development_id},
+        {"$set": {"result": {"commit": await repository.head(branch), "base": "main", "turns": 7, "seconds": 41.5}}},
     )
     await world.send(development_id)
     async with start_consumer():
@@ -214,6 +215,7 @@ async def test_what_was_pushed_before_a_crash_is_published_without_another_run(
     assert document["status"] == "completed", document["error_message"]
     (pull_request,) = await repository.pull_requests()
     assert pull_request["head"]["ref"] == branch
+    assert (document["turns"], document["duration_seconds"]) == (7, 41.5)
     assert await world.db["agent_jobs"].count_documents({"development_id": development_id}) == 0
 
 

@@ -136,6 +136,7 @@ async def check(appliance: Appliance, document: dict[str, Any]) -> None:
     opened = [entry for entry in await appliance.pull_requests() if entry["head"]["ref"] == branch]
     if document["status"] == "completed":
         assert [entry["html_url"] for entry in opened] == [document["pr_mr_url"]], "not exactly one pull request"
+        assert min(document["cost_usd"], document["turns"], document["duration_seconds"]) > 0, "its figures are lost"
     else:
         assert document["status"] == "failed"
         assert opened == [], "it failed, and there is a pull request"

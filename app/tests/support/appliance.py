@@ -232,6 +232,7 @@ async def appliance(
             "AGENT_RUNNER_URLS": ",".join(entry.url for entry in to_runners),
             "LLM_GATEWAY_URL": f"http://127.0.0.1:{gateway_port}",
             "EXTRA_CA_FILE": str(gitea.ca_file),
+            "MIRROR_DIR": str(folder / "mirrors"),
             "WORKSPACE_DIR": str(folder / "workspace"),
             "JIRA_API_TOKEN": JIRA_TOKEN,
             **(given or {}),

@@ -72,9 +72,10 @@ class Claim:
     tries: int = 1
     accepted_at: datetime | None = None
     result_commit: str | None = None
-    """What an earlier attempt was about to push, if one came so far."""
+    """What an earlier attempt was about to push, if one came so far; then the next three are that attempt's."""
+    result_turns: int = 0
+    result_seconds: float = 0.0
     check: Mapping[str, Any] | None = None
-    """What the project's check said of that."""
     previous_failure: str | None = None
     """How the attempt before this one ended, if there was one: outcome and message."""
     cancelled_by: str | None = None

@@ -163,6 +163,7 @@ class Execution:
         checkout = await workspace.fetch(claim.branch, repository.get("base_branch"))
         if claim.result_commit is not None and checkout.branch_commit == claim.result_commit:
             # An earlier attempt pushed and was lost before it could say so.
+            self._turns, self._seconds = claim.result_turns, claim.result_seconds
             return await self._publish(
                 project, policy, forge, checkout, summary="", changes="pushed by an earlier attempt"
             )
@@ -178,7 +179,8 @@ class Execution:
         )
         self.publishing = True
         log.info("result_accepted", commit=commit)
-        await self._note(result={"commit": commit, "base": checkout.base_branch}, check=self._check)
+        figures = {"turns": self._turns, "seconds": self._seconds}
+        await self._note(result={"commit": commit, "base": checkout.base_branch, **figures}, check=self._check)
         changes = await workspace.summary(checkout.start_commit)
         await workspace.push(claim.branch)
         log.info("branch_pushed", branch=claim.branch)

@@ -381,6 +381,8 @@ def _to_claim(document: Document) -> Claim:
         result_commit=result.get("commit"),
         check=document.get("check"),
         previous_failure=_previous_failure(document.get("attempts_log") or ()),
+        result_turns=int(result.get("turns") or 0),
+        result_seconds=float(result.get("seconds") or 0),
         cancelled_by=_asker(document) if document.get("cancel_requested_at") is not None else None,
         repository_url=document.get("repository_url"),
         follow_up=_to_follow_up(document.get("follow_up")),
