@@ -6,7 +6,7 @@ Limits here lower the appliance's own and never raise them.
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StrictBool
 
 from sdlc_agents.projects.fields import Command, EgressHost, ForgeUser, ModelName, StatusName
 
@@ -40,7 +40,18 @@ def _unique(values: list[Any]) -> list[Any]:
     return values
 
 
-Usd = Annotated[float, Field(gt=0, le=10_000)]
+def _number(value: object) -> object:
+    """What JSON calls a number: no text that looks like one, and no boolean."""
+    if isinstance(value, str | bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - pydantic tells people of ValueErrors
+    return value
+
+
+Number = BeforeValidator(_number)
+Usd = Annotated[float, Field(gt=0, le=10_000), Number]
+Turns = Annotated[int, Field(ge=1, le=1000), Number]
+RunSeconds = Annotated[int, Field(ge=1, le=86_400), Number]
+CheckSeconds = Annotated[int, Field(ge=1, le=7200), Number]
 Tools = Annotated[
     list[ToolName], Field(min_length=1, max_length=20, json_schema_extra=_UNIQUE), AfterValidator(_unique)
 ]
@@ -60,16 +71,16 @@ class AgentPolicy(BaseModel):
 
     tools: Tools | None = None
     model: ModelName | None = None
-    max_turns: Annotated[int, Field(ge=1, le=1000)] | None = None
-    timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    max_turns: Turns | None = None
+    timeout_seconds: RunSeconds | None = None
     max_cost_usd: Usd | None = None
     daily_budget_usd: Usd | None = None
     monthly_budget_usd: Usd | None = None
     egress_hosts: EgressHosts = []
     check_command: Command | None = None
-    check_timeout_seconds: Annotated[int, Field(ge=1, le=7200)] = 600
-    submodules: bool = False
-    lfs: bool = False
+    check_timeout_seconds: CheckSeconds = 600
+    submodules: StrictBool = False
+    lfs: StrictBool = False
 
 
 class PullRequestPolicy(BaseModel):
@@ -79,7 +90,7 @@ class PullRequestPolicy(BaseModel):
     by one of `follow_up_by` (user names at the forge); with nobody there, none does.
     """
 
-    draft: bool = False
+    draft: StrictBool = False
     reviewers: ForgeUsers = []
     follow_up_by: ForgeUsers = []
 
