@@ -65,6 +65,9 @@ async def test_a_run_that_clones_is_cancelled_at_once_and_its_git_is_dead(
     world: World, start_consumer: StartConsumer, steering: DevelopmentService
 ) -> None:
     repository = await world.repository()
+    # Or else the consumer would not come so far: it would ask the forge what it is.
+    key = world.developments.project_key
+    await world.db["projects"].update_one({"jira_project_key": key}, {"$set": {"repositories.0.forge": "gitea"}})
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

@@ -33,6 +33,8 @@ from sdlc_agents.runner.workspace import JobDirectory, Workspace
 
 _LEAST_SECONDS = 10.0
 _LEAST_USD = 0.01
+# What is read here may never answer, a pipe in place of a file say: so reading it has an end, too.
+_GIT_SECONDS = 30.0
 
 log = structlog.get_logger()
 
@@ -146,9 +148,10 @@ class Work:
 
     async def _commit(self, message: str) -> bool:
         try:
-            changed = await self._workspace.commit(message)
-            if changed:
-                self.result = await self._workspace.pack()
+            async with self.guard.phase(max(_GIT_SECONDS, self._left())):
+                changed = await self._workspace.commit(message)
+                if changed:
+                    self.result = await self._workspace.pack()
         except (GitError, OSError) as error:
             raise self._broken(error) from error
         return changed
@@ -175,7 +178,8 @@ class Work:
             if is_so:
                 raise RoundError(reason, self._explain(reason))
         try:
-            await self._workspace.restore()
+            async with self.guard.phase(max(_GIT_SECONDS, seconds)):
+                await self._workspace.restore()
         except (GitError, OSError) as error:
             raise self._broken(error) from error
         said = await self._round(Round(repair_prompt(failed, seconds=seconds), turns, cost_usd, first.session))
