@@ -158,7 +158,8 @@ async def test_a_failure_says_why_and_what_to_do_and_notifies_nobody(desk: Desk)
     await desk.notices().send()
     (told,) = await desk.comments()
     assert "could not finish this ticket: the agent changed nothing" in told
-    assert "retry it in the backoffice, or move the ticket to the trigger status again" in told
+    assert f"retry it (POST /api/developments/{claim.development_id}/retry" in told
+    assert "or move the ticket to the trigger status again" in told
     assert "Outcome: failed (no_change)" in told
     assert "Attempts: 3" in told
     assert "@kim" not in told
