@@ -134,13 +134,21 @@ async def test_a_list_of_submodules_is_refused(consumer: Git, work: Path, start:
     assert ".gitmodules" in await refusal(consumer, work, start)
 
 
-@pytest.mark.parametrize("name", [".git", ".GIT", ".Git", "git~1"])
+@pytest.mark.parametrize(
+    "name", [".git", ".GIT", ".Git", "git~1", ".g\u200cit", "\ufeff.git", ".git . .", ".git:stream", "a\\.git"]
+)
 async def test_something_under_dot_git_is_refused(consumer: Git, work: Path, start: str, name: str) -> None:
     inner = bytes.fromhex(git(work, "hash-object", "-w", "--stdin", stdin=b"[core]\n\tfsmonitor = evil\n"))
     tree = git(work, "hash-object", "-w", "-t", "tree", "--literally", "--stdin", stdin=b"100644 config\0" + inner)
     plant(work, ("40000", name, tree.encode()), ("100644", "README.md", b"x"))
     said = await refusal(consumer, work, start)
     assert "under .git" in said or "git cannot read it" in said
+
+
+@pytest.mark.parametrize("name", [".gitignore", ".github", "git", "x.git", "git~10", ".gitkeep"])
+async def test_a_name_that_only_resembles_dot_git_is_taken(consumer: Git, work: Path, start: str, name: str) -> None:
+    commit(work, {f"a/{name}": "x"})
+    assert await inspect(consumer, work, start) == git(work, "rev-parse", BRANCH)
 
 
 async def test_a_path_that_climbs_is_refused(consumer: Git, work: Path, start: str) -> None:

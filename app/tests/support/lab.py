@@ -145,7 +145,7 @@ class GiteaRepository:
     async def content(self, path: str, branch: str) -> str:
         """A file's text."""
         found = await self.call("GET", f"/contents/{path}?ref={branch}")
-        return base64.b64decode(found["content"]).decode()
+        return base64.b64decode(found["content"]).decode(errors="replace")
 
 
 @dataclass(frozen=True)

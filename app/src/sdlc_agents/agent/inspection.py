@@ -20,6 +20,7 @@ _GONE = "000000"
 _LINK = "120000"
 _GITLINK = "160000"
 _SECONDS = 300.0
+_PASSED_OVER = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
 # index-pack holds objects in memory: a small pack can unfold into a large one.
 _STRICT = (
     "transfer.fsckObjects=true",
@@ -159,10 +160,20 @@ def _check_path(path: str) -> None:
     steps = path.split("/")
     if any(step in {"", ".", ".."} for step in steps) or any(ord(letter) < 32 for letter in path):  # noqa: PLR2004
         raise refused(f"it has a path that is none: {path[:200]!r}")
-    if any(step.casefold() in {".git", "git~1"} for step in steps):
-        raise refused(f"it changes {path}, under .git")
-    if path.casefold() == ".gitmodules":
+    names = [_as_read_elsewhere(name) for step in steps for name in step.split("\\")]
+    if not {".git", "git~1"}.isdisjoint(names):
+        raise refused(f"it changes {path!r}, under .git")
+    if names[0] in {".gitmodules", "gitmod~1"}:
         raise refused("it changes .gitmodules: submodules are not supported")
+
+
+def _as_read_elsewhere(name: str) -> str:
+    """A name as the least careful of file systems takes it: macOS passes over some letters, Windows over an end.
+
+    https://github.com/git/git/blob/master/path.c (is_ntfs_dotgit), https://github.com/git/git/blob/master/utf8.c
+    (is_hfs_dotgit)
+    """
+    return name.translate(_PASSED_OVER).partition(":")[0].rstrip(" .").casefold()
 
 
 def leaves_tree(path: str, target: str) -> bool:
