@@ -145,7 +145,7 @@ class Siege:
         # The forge itself keeps the head of a pull request under a name of its own.
         pulls = {name for name in changed if re.fullmatch(r"refs/pull/\d+/(head|merge)", name)}
         assert changed - pulls == {head}
-        assert {after[name] for name in pulls if name.endswith("head")} == {after[head]}
+        assert {after[name] for name in pulls if name.endswith("head")} == ({after[head]} if pulls else set())
 
     async def _comment(self, development_id: str, jira: Any, key: str) -> bytes:
         async def told() -> bool:

@@ -119,7 +119,7 @@ async def test_a_result_that_nobody_asks_for_frees_the_runner(client: Client, ru
     client.url = await runners.start({"COLLECT_SECONDS": "1"})
     runner = runners.current[client.url]
     await client.run()
-    assert await runner.ended() == 0
+    assert await runner.ended(seconds=40) == 0
 
 
 async def test_a_result_that_was_asked_for_stays_until_it_is_fetched(
