@@ -64,7 +64,7 @@ def test_an_endless_answer_is_cut_and_keeps_its_figures() -> None:
 
 
 def test_the_ticket_is_told_that_a_pull_request_was_changed_and_not_opened() -> None:
-    document = {"status": "completed", "kind": "follow_up", "pr_mr_url": "https://git.example/o/r/pulls/7"}
+    document = {"_id": "d1", "status": "completed", "kind": "follow_up", "pr_mr_url": "https://git.example/o/r/pulls/7"}
     assert "changed what was asked for in the pull request: https://git" in ticket_comment(document, "m")
     del document["kind"]
     assert "opened a pull request: https://git" in ticket_comment(document, "m")
