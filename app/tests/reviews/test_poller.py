@@ -22,7 +22,8 @@ FORGE = "https://git.example"
 async def pull_requests(db: Database, developments: Developments) -> list[str]:
     """Five, each of another ticket, in one repository; somebody may ask for changes there."""
     await developments.register(f"{FORGE}/o/r", token="t" * 20)
-    await db["projects"].update_one({}, {"$set": {"pull_requests": {"follow_up_by": ["kim"]}}})
+    policy = {"pull_requests": {"follow_up_by": ["kim"]}, "repositories.0.forge": "gitea"}
+    await db["projects"].update_one({}, {"$set": policy})
     urls = [f"{FORGE}/o/r/pulls/{number}" for number in range(1, 6)]
     for number, url in enumerate(urls, 1):
         development_id = await developments.queue(number=number)
