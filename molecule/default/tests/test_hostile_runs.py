@@ -94,7 +94,7 @@ with concurrent.futures.ThreadPoolExecutor(160) as pool:
     answers = list(pool.map(reach, targets))
 
 environments = {path: tried(lambda path=path: read(path)) for path in glob.glob("/proc/[0-9]*/environ")}
-message = {"model": "claude-sonnet-5-5", "max_tokens": 10, "messages": [{"role": "user", "content": "[[lab:nothing]]"}]}
+message = {"model": "claude-sonnet-5-5", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}
 web = {"type": "web_search_20250305", "name": "web_search"}
 picture = [{"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": "http://169.254.169.254/"}}]}]
 found = {
@@ -329,7 +329,7 @@ def test_a_run_that_takes_all_it_can_ends_in_bounds_and_costs_no_other_service_a
     def fresh() -> bool:
         shown = host.check_output("docker ps --filter name=agent-runner --format '{{.Names}} {{.Status}}'").splitlines()
         assert all(line.endswith("(healthy)") for line in shown)
-        processes = [host.check_output(f"docker top {line.split()[0]} -eo args").splitlines()[1:] for line in shown]
+        processes = [host.check_output(f"docker top {line.split()[0]} -eo pid,args").splitlines()[1:] for line in shown]
         # Each is the runner alone, or with Docker's question whether it lives.
         return bool(shown) and all("sdlc-agents" in process for listed in processes for process in listed)
 
