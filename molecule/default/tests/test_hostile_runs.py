@@ -261,7 +261,10 @@ def test_a_scan_from_inside_a_run_finds_the_gateway_and_the_untrusted_proxy_only
 def test_a_run_tells_the_outside_nothing_by_names_or_by_the_proxy(survey: Survey) -> None:
     for answers in (survey.found["names"], survey.found["name servers"]):
         assert {name: said for name, said in answers.items() if not said.startswith("refused")} == {}
-    assert set(survey.found["through the proxy"].values()) == {"403"}
+    # What the site lets projects name asks for a token of a job that may; the rest is refused.
+    listed = {"gitea.lab:443", "claude.lab:443"}
+    through = survey.found["through the proxy"]
+    assert through == {destination: "407" if destination in listed else "403" for destination in through}
 
 
 def test_no_credential_of_the_appliance_is_readable_in_a_run(
@@ -275,7 +278,9 @@ def test_no_credential_of_the_appliance_is_readable_in_a_run(
     for answers in (survey.found["process 1"], survey.found["secrets"]):
         assert {name: said for name, said in answers.items() if not said.startswith("refused")} == {}
     assert "/run/secrets" not in survey.found["mounts"]
-    assert "/etc/sdlc-agents" not in survey.found["mounts"]
+    # The one file of the host's: the authorities that are trusted.
+    mounted = [line for line in survey.found["mounts"].splitlines() if "/etc/sdlc-agents" in line]
+    assert all("/etc/sdlc-agents/secrets/trusted_ca_bundle.crt" in line for line in mounted)
 
 
 def test_the_kernel_gives_a_run_nothing(survey: Survey) -> None:
