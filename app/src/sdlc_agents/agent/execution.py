@@ -3,17 +3,15 @@
 import asyncio
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import stamina
 import structlog
 
-from sdlc_agents import forges
 from sdlc_agents.agent.budget import check_budgets, name_spent_budget
 from sdlc_agents.agent.checked import kept_check
 from sdlc_agents.agent.choice import choose_repository, find_repository
@@ -22,6 +20,7 @@ from sdlc_agents.agent.follow_up import require_open, with_review
 from sdlc_agents.agent.inspection import Limits
 from sdlc_agents.agent.metrics import AgentMetrics
 from sdlc_agents.agent.mirrors import Mirrors
+from sdlc_agents.agent.patience import connect, ensure_pull_request, patiently
 from sdlc_agents.agent.policy import RunPolicy
 from sdlc_agents.agent.prompt import build_prompt
 from sdlc_agents.agent.redaction import Redactor, known_secrets
@@ -40,17 +39,14 @@ from sdlc_agents.agent.workspace import Checkout, Workspace
 from sdlc_agents.clock import now
 from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.errors import ServiceError, UnavailableError
-from sdlc_agents.forges.model import Forge, ForgeUnavailableError, PullRequest, PullRequestText
-from sdlc_agents.projects.policies import ForgeKind
+from sdlc_agents.forges.model import Forge, PullRequestText
 from sdlc_agents.runner.protocol import Check, Failed, Finished, JobRequest, Started
 from sdlc_agents.spending.repository import SpendingRepository
 from sdlc_agents.trackers.jira import Jira
 
 _TOKEN_GRACE = timedelta(minutes=5)
 _RUNNER_GRACE_SECONDS = 120.0
-_OUTAGE_SECONDS = 300.0
 _MEGABYTE = 1024 * 1024
-_T = TypeVar("_T")
 
 log = structlog.get_logger()
 
@@ -108,10 +104,10 @@ class Execution:
             project, repository = await self._choose()
             policy = RunPolicy.of(project, tools.settings)
             if claim.result_commit is None:
-                await _patiently(lambda: check_budgets(tools.spending, claim.jira_project_key, policy))
+                await patiently(lambda: check_budgets(tools.spending, claim.jira_project_key, policy))
             token = await tools.cipher.decrypt(repository["git_access_token"])
             self._redact = Redactor([token, *known_secrets(tools.settings)])
-            forge = await _connect(repository["url"], token, tools.outside, repository.get("forge"))
+            forge = await connect(repository["url"], token, tools.outside, repository.get("forge"))
             settings = tools.settings
             workspace = Workspace(
                 settings.workspace / f"{claim.development_id}-{claim.fence}",
@@ -136,7 +132,7 @@ class Execution:
 
     async def _choose(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         claim = self._claim
-        project = await _patiently(lambda: self._tools.projects.find(claim.jira_project_key))
+        project = await patiently(lambda: self._tools.projects.find(claim.jira_project_key))
         if project is None:
             raise RunFailedError(
                 f'no project is registered for the Jira project "{claim.jira_project_key}": register it '
@@ -227,7 +223,7 @@ class Execution:
             check=policy.check,
         )
         longest = timedelta(seconds=policy.timeout_seconds + settings.runner_wait_seconds)
-        await _patiently(
+        await patiently(
             lambda: tools.jobs.open(
                 claim,
                 job,
@@ -277,8 +273,8 @@ class Execution:
 
     async def _blame_budget(self, event: Failed, policy: RunPolicy) -> None:
         claim, tools = self._claim, self._tools
-        spent = await _patiently(lambda: tools.jobs.spent(claim))
-        await _patiently(
+        spent = await patiently(lambda: tools.jobs.spent(claim))
+        await patiently(
             lambda: name_spent_budget(
                 tools.spending,
                 claim.jira_project_key,
@@ -306,7 +302,7 @@ class Execution:
         changes: str,
     ) -> Outcome:
         claim, tools = self._claim, self._tools
-        spent = await _patiently(lambda: tools.jobs.spent(claim))
+        spent = await patiently(lambda: tools.jobs.spent(claim))
         body = pull_request_body(
             claim,
             Figures(self._turns, self._seconds, spent.cost_usd, policy.model),
@@ -323,7 +319,7 @@ class Execution:
             draft=policy.pull_requests.draft,
             reviewers=tuple(policy.pull_requests.reviewers),
         )
-        pull_request = await _ensure_pull_request(forge, text)
+        pull_request = await ensure_pull_request(forge, text)
         moment = now()
         times = {"timings__published_at": moment}
         if self._finished_at is not None:
@@ -342,7 +338,7 @@ class Execution:
     async def failed(self, error: ServiceError) -> Outcome:
         """The outcome of a run that this error ended, with what it has cost."""
         return self._outcome(
-            await _patiently(lambda: self._tools.jobs.spent(self._claim)),
+            await patiently(lambda: self._tools.jobs.spent(self._claim)),
             status="failed",
             kind=error.outcome if isinstance(error, RunFailedError) else error.code,
             error_message=self._redact(error.message),
@@ -351,7 +347,7 @@ class Execution:
     async def cancelled(self, by: str) -> Outcome:
         """The outcome of a run that a person stopped, with what it has cost."""
         return self._outcome(
-            await _patiently(lambda: self._tools.jobs.spent(self._claim)),
+            await patiently(lambda: self._tools.jobs.spent(self._claim)),
             status="cancelled",
             kind="cancelled",
             error_message=f"cancelled by {by}",
@@ -368,7 +364,7 @@ class Execution:
         )
 
     async def _note(self, **fields: Any) -> None:
-        await _patiently(lambda: self._tools.developments.note(self._claim, **fields))
+        await patiently(lambda: self._tools.developments.note(self._claim, **fields))
 
     async def _close_jobs(self) -> None:
         try:
@@ -383,21 +379,3 @@ class Execution:
             return self._tools.jira.browse_url(key)
         parts = urlsplit(project.get("jira_project_url") or "")
         return f"{parts.scheme}://{parts.netloc}/browse/{key}" if parts.netloc else None
-
-
-async def _patiently(call: Callable[[], Awaitable[_T]]) -> _T:
-    """Ask the database again while it is away: the lease decides for how long that makes sense."""
-    async for attempt in stamina.retry_context(on=UnavailableError, attempts=None, timeout=_OUTAGE_SECONDS):
-        with attempt:
-            return await call()
-    raise AssertionError("unreachable")
-
-
-@stamina.retry(on=ForgeUnavailableError, attempts=4, timeout=30)
-async def _connect(url: str, token: str, client: httpx.AsyncClient, kind: ForgeKind | None) -> Forge:
-    return await forges.connect(url, token, client, kind)
-
-
-@stamina.retry(on=ForgeUnavailableError, attempts=4, timeout=30)
-async def _ensure_pull_request(forge: Forge, text: PullRequestText) -> PullRequest:
-    return await forge.ensure_pull_request(text)

@@ -26,7 +26,8 @@ from sdlc_agents.reviews.answers import AnswerRefusedError, Answers
 from sdlc_agents.trackers.jira import CommentRefusedError, Jira, TrackerError
 
 _CONFIRM_SECONDS = 10.0
-_TELLING_SECONDS = 50.0
+# Of all that is pending of one development; less than `DevelopmentRepository.take_untold` gives.
+_TELLING_SECONDS = 40.0
 _AGAIN_SECONDS = 15
 _LOOK_SECONDS = 1.0
 _FAILURES = (AMQPError, AMQPException, OSError, TimeoutError, RuntimeError)
@@ -90,10 +91,11 @@ class Notices:
     async def _tell(self, document: Document) -> None:
         results: dict[str, str] = {}
         again_in = 0
+        until = asyncio.get_running_loop().time() + _TELLING_SECONDS
         pending = [notice for notice, state in document["notices"].items() if state == "pending"]
         for notice in pending:
             try:
-                async with asyncio.timeout(_TELLING_SECONDS):
+                async with asyncio.timeout_at(until):
                     await self._tell_of(notice, document)
                 results[notice] = "done"
             except (CommentRefusedError, AnswerRefusedError) as error:
