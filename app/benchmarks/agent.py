@@ -26,8 +26,8 @@ async def main() -> None:
     quick = bool(os.environ.get("BENCH_QUICK"))
     tickets = QUICK_TICKETS if quick else TICKETS
     with tempfile.TemporaryDirectory(prefix="bench-agent-") as folder:
-        say("MongoDB, RabbitMQ, Gitea, Jira, the scripted Claude, 4 consumers and 4 runners start")
-        async with appliance(Path(folder), runners=SIDE_BY_SIDE, consumers=SIDE_BY_SIDE) as running:
+        say("MongoDB, RabbitMQ, Gitea, Jira, the scripted Claude, 4 consumers and their 5 runners start")
+        async with appliance(Path(folder), runners=SIDE_BY_SIDE + 1, consumers=SIDE_BY_SIDE) as running:
             say(f"{tickets} tickets, {SIDE_BY_SIDE} at a time")
             steady = await closed_loop(running, tickets, in_flight=SIDE_BY_SIDE, say=say)
             await check(running, steady)

@@ -29,9 +29,12 @@ started again, as Docker does with them; what differs from a deployed host is th
 | publishing | | the pull request is open: result fetched and checked, push, forge's answer |
 
 A ticket that waits because all runners work on others waits for capacity, not for the appliance. So the overhead is
-measured in a *closed loop*: as many tickets are under way as there are runners, and the next is accepted when one has
-ended. What a ticket waits for then, a runner's restart for one, counts. The *burst* is all tickets at once: it shows
-that none is lost and none worked on twice, and how long the whole takes.
+measured in a *closed loop*: as many tickets are under way as there are consumers, and the next is accepted when one has
+ended. There is one runner more, as on a deployed host, so that one starts afresh while the others work. What a ticket
+waits for then counts. The first tickets come two and a half seconds apart. When they came at once, and with no spare
+runner, all of them, whose agents take the same time here, reached the forge together for ever, and its queue was
+measured: overhead p50 5.01 s, p99 6.81 s on the same machine; apart but without the spare p50 3.01 s, of 16 tickets.
+The *burst* is all tickets at once: it shows that none is lost and none worked on twice, and how long the whole takes.
 
 The run fails unless every ticket ended in exactly one pull request, at the first attempt.
 """

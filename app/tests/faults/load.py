@@ -11,6 +11,7 @@ from typing import Any
 
 from support.appliance import Appliance
 
+ARRIVAL_SECONDS = 2.5
 DESCRIPTION = "[[lab:slow seconds=1]]\n\nPlease write it down."
 """Look, read, write, test, finish: five turns, each after a second, as a quick model would have it."""
 END_SECONDS = 120
@@ -64,18 +65,20 @@ class Load:
 async def closed_loop(appliance: Appliance, tickets: int, *, in_flight: int, say: Callable[[str], None]) -> Load:
     """So many tickets, of which `in_flight` are under way at any time: the next is accepted when one ends.
 
-    So none waits for another to end, and what it waits for is the appliance's own doing.
+    So none waits for another to end, and what it waits for is the appliance's own doing. The first arrive one after the
+    other: all agents here take the same time, and tickets that began together would reach the forge together for ever.
     """
     load = Load()
     keys = iter([await appliance.ticket() for _ in range(tickets)])
     began = time.monotonic()
 
-    async def one_after_another() -> None:
+    async def one_after_another(number: int) -> None:
+        await asyncio.sleep(number * ARRIVAL_SECONDS)
         for key in keys:
             (development_id,) = await appliance.accept((key, DESCRIPTION))
             _note(appliance, load, await _ended(appliance, development_id, END_SECONDS), say)
 
-    await asyncio.gather(*(one_after_another() for _ in range(in_flight)))
+    await asyncio.gather(*(one_after_another(number) for number in range(in_flight)))
     load.seconds = time.monotonic() - began
     return load
 
