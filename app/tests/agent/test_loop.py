@@ -30,7 +30,13 @@ async def test_a_queued_ticket_becomes_a_pull_request(world: World, start_consum
     assert pull_request["html_url"] == document["pr_mr_url"]
     assert pull_request["title"] == f"[{key}] Make it better"
     assert (pull_request["head"]["ref"], pull_request["base"]["ref"]) == (f"feature/{key}", "main")
-    for part in (f"https://jira.example.test/browse/{key}", "1 file changed", "USD", "turns", development_id):
+    for part in (
+        f"https://jira.example.test/browse/{key}",
+        "1 file changed",
+        "USD",
+        "turns",
+        f"{development_id}/transcript",
+    ):
         assert part in pull_request["body"]
     assert "Written by the lab's scripted model" in await repository.content(f"notes/{key}.md", f"feature/{key}")
     assert await repository.head("main") == main
