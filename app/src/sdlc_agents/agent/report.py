@@ -44,8 +44,8 @@ Ticket: {ticket}
 {checks}---
 {changes} · {figures.turns} turns · {duration(figures.seconds)} · {cost(figures.cost_usd)} · {figures.model}
 
-Written by the SDLC AI Agents; what they did step by step: `/api/developments/{claim.development_id}/transcript` of the \
-configuration API. Review it as you would a colleague's work.
+Written by the SDLC AI Agents; what they did, step by step: `/api/developments/{claim.development_id}/transcript` of \
+the configuration API. Review it as you would a colleague's work.
 """
 
 
