@@ -25,7 +25,7 @@ from benchmarks.world import ROOT, lab_services
 from sdlc_agents import mongo
 from sdlc_agents.clock import now
 from sdlc_agents.gateway.ledger import FRESH_SECONDS
-from sdlc_agents.gateway.repository import digest
+from sdlc_agents.jobtokens import digest
 from sdlc_agents.migrations import schema
 from sdlc_agents.settings import MongoSettings
 

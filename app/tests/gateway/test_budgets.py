@@ -12,7 +12,8 @@ from sdlc_agents.clock import now
 from sdlc_agents.gateway.ledger import FRESH_SECONDS, Ledger
 from sdlc_agents.gateway.metrics import GatewayMetrics
 from sdlc_agents.gateway.pricing import Tokens
-from sdlc_agents.gateway.repository import Answer, Entry, JobRepository, digest
+from sdlc_agents.gateway.repository import Answer, Entry, JobRepository
+from sdlc_agents.jobtokens import digest
 from sdlc_agents.metrics import new_registry
 from sdlc_agents.mongo import Database
 from sdlc_agents.spending.budgets import Limits, accounts, budgets, first_spent

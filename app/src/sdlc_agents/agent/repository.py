@@ -6,7 +6,6 @@ Rights it needs: `developments` find, update; `projects` find; `agent_jobs` find
 Leases go by the database's clock alone (`$$NOW`), so the consumers' own clocks may differ.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -19,6 +18,7 @@ from sdlc_agents.agent.development import Claim, FollowUp, LeaseLostError, Outco
 from sdlc_agents.agent.policy import RunPolicy
 from sdlc_agents.clock import now
 from sdlc_agents.errors import UnavailableError
+from sdlc_agents.jobtokens import digest
 from sdlc_agents.mongo import Database, Document, translate_errors
 from sdlc_agents.runner.protocol import JobRequest, Usage
 
@@ -38,10 +38,6 @@ _BEHIND_SECONDS = 1
 _LOOKS = 100
 _DUPLICATE_KEY = 11000
 _OF_A_TICKET = {"status": 1, "jira_issue_key": 1}
-
-
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _milliseconds(seconds: float) -> int:
@@ -151,8 +147,9 @@ class DevelopmentRepository:
     async def take_untold(self) -> Document | None:
         """A development of which somebody is still to be told; None when there is none.
 
-        It began, and runs (`notices.started`), or it ended lately (`notices.ticket`, `notices.error_queue`). Nobody
-        else is given it until it is put back with `told`, or until so long that its teller must be gone.
+        It began, and runs (`notices.started`), or it ended lately (`notices.ticket`, `.error_queue`,
+        `.pull_request`). Nobody else is given it until it is put back with `told`, or until so long that its
+        teller must be gone.
         """
         taken: Document = {"notice_after": {"$add": ["$$NOW", _milliseconds(_TELLING_SECONDS)]}}
         with translate_errors():
@@ -265,8 +262,8 @@ class JobRepository:
             await self._jobs.insert_one(
                 {
                     "_id": job.job_id,
-                    "token_sha256": _hash(job.job_token),
-                    "egress_sha256": None if job.egress_token is None else _hash(job.egress_token),
+                    "token_sha256": digest(job.job_token),
+                    "egress_sha256": None if job.egress_token is None else digest(job.egress_token),
                     "egress_hosts": list(policy.agent.egress_hosts),
                     "development_id": claim.development_id,
                     "project_key": claim.jira_project_key,

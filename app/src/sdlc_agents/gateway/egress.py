@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sdlc_agents.clock import now
 from sdlc_agents.gateway.errors import GatewayError
 from sdlc_agents.gateway.metrics import GatewayMetrics
-from sdlc_agents.gateway.repository import JobRepository, digest
+from sdlc_agents.gateway.repository import JobRepository
+from sdlc_agents.jobtokens import digest
 
 QUESTION_BYTES = 4096
 

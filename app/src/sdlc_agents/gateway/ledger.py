@@ -14,7 +14,8 @@ from typing import Generic, TypeVar
 from sdlc_agents.clock import now
 from sdlc_agents.errors import UnavailableError
 from sdlc_agents.gateway.metrics import GatewayMetrics
-from sdlc_agents.gateway.repository import Answer, Entry, Job, JobRepository, digest
+from sdlc_agents.gateway.repository import Answer, Entry, Job, JobRepository
+from sdlc_agents.jobtokens import digest
 from sdlc_agents.spending.budgets import Budget, accounts, budgets, first_spent
 
 FRESH_SECONDS = 1.0

@@ -3,7 +3,6 @@
 Rights: `find` and `update` on `agent_jobs`, `find`, `insert` and `update` on `llm_spending`.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -139,11 +138,6 @@ def _counted(entry: Entry) -> UpdateOne:
             "$push": {"answers": {"$each": [answer.answer_id], "$slice": -_ANSWERS_REMEMBERED}},
         },
     )
-
-
-def digest(token: str) -> str:
-    """A token as the database knows it."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _to_job(document: Document) -> Job:
