@@ -16,8 +16,8 @@ from prometheus_client import CollectorRegistry
 from sdlc_agents.clock import now
 from sdlc_agents.errors import ServiceError
 from sdlc_agents.metrics import CONTENT_TYPE_LATEST, render
-from sdlc_agents.serving import serve
-from sdlc_agents.settings import ServiceSettings
+from sdlc_agents.serving import GRACEFUL_SECONDS, serve
+from sdlc_agents.settings import ServiceSettings, TlsServerSettings
 
 Check = Callable[[], Awaitable[object]]
 """Returns when the dependency is well, raises when it is not."""
@@ -93,3 +93,22 @@ async def health_server(
     app = HealthApp(checks, registry if settings.enable_metrics else None)
     async with serve(app, port=settings.metrics_port, graceful_seconds=1) as port:
         yield port
+
+
+@asynccontextmanager
+async def serve_api(
+    settings: ServiceSettings,
+    app: Any,
+    port: int,
+    checks: Mapping[str, Check],
+    registry: CollectorRegistry,
+    *,
+    tls: TlsServerSettings | None = None,
+    graceful_seconds: int = GRACEFUL_SECONDS,
+) -> AsyncIterator[None]:
+    """Serve an API while the block runs, and METRICS_PORT beside it: never before it, as what is ready is called."""
+    async with (
+        serve(app, port=port, tls=tls, graceful_seconds=graceful_seconds),
+        health_server(settings, checks, registry),
+    ):
+        yield

@@ -1,6 +1,7 @@
 """METRICS_PORT: /health, /ready, /metrics; and the health check that asks it."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import httpx
@@ -9,9 +10,11 @@ from prometheus_client import CollectorRegistry
 
 from sdlc_agents import health, healthcheck
 from sdlc_agents.errors import UnavailableError
-from sdlc_agents.health import Check, HealthApp
+from sdlc_agents.health import Check, HealthApp, serve_api
 from sdlc_agents.metrics import new_registry
 from sdlc_agents.serving import serve
+from sdlc_agents.settings import ServiceSettings
+from support.processes import free_port
 
 
 async def fine() -> None:
@@ -104,3 +107,19 @@ async def test_the_health_check_tells_a_living_service_from_a_dead_one(http: htt
 
 def test_the_registry_has_the_processs_own_figures() -> None:
     assert (new_registry().get_sample_value("process_resident_memory_bytes") or 0) > 1_000_000
+
+
+async def test_a_service_says_nothing_of_itself_before_its_api_can_be_called(registry: CollectorRegistry) -> None:
+    settings = ServiceSettings(metrics_port=free_port())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+
+        async def start() -> None:
+            async with serve_api(settings, HealthApp({}, registry), taken.getsockname()[1], {}, registry):
+                raise AssertionError("the port is taken")
+
+        starting = asyncio.create_task(start())
+        while not starting.done():
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", settings.metrics_port)
+        with pytest.raises(OSError, match="in use"):
+            starting.result()

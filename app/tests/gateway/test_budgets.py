@@ -1,6 +1,8 @@
 """Budgets that jobs share, against a real database: by project and day, project and month, appliance and month."""
 
 import asyncio
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -169,7 +171,8 @@ async def test_an_answer_that_is_counted_again_counts_once(db: Database) -> None
     job = await repository.find(digest(token))
     assert job is not None
     first, second = (
-        Entry(job, Answer(f"answer-{number}", Tokens(input_tokens=5), 0.5), accounts("SHOP", now())) for number in "12"
+        Entry(job, digest(token), Answer(f"answer-{number}", Tokens(input_tokens=5), 0.5), accounts("SHOP", now()))
+        for number in "12"
     )
     await repository.add([first])
     await repository.add([first])
@@ -190,13 +193,79 @@ async def test_answers_that_end_together_are_all_counted(db: Database) -> None:
     async def count(number: int, token: str) -> None:
         job = found[token]
         assert job is not None
-        await ledger.add(token, job, Answer(f"{token}-{number}", Tokens(output_tokens=1), 0.25))
+        await ledger.store(ledger.expect(token, job, Answer(f"{token}-{number}", Tokens(output_tokens=1), 0.25)))
 
     await asyncio.gather(*(count(number, token) for number in range(8) for token in tokens))
     day, month, all_ = accounts("SHOP", now())
     stored = await sums(db)
     assert (stored[day.id], stored[month.id], stored[all_.id]) == (4.0, 4.0, 6.0)
     assert {job["cost_usd"] async for job in db["agent_jobs"].find()} == {2.0}
+
+
+@pytest.mark.parametrize("field", ["max_cost_usd", "daily_budget_usd"])
+async def test_answers_that_are_not_stored_yet_count_against_the_budget(
+    gateway: GatewayProcess, db: Database, field: str
+) -> None:
+    job_id, token = await open_job(db, project_key="SHOP", **{field: 0.1})
+    headers = {"authorization": f"Bearer {token}", "anthropic-version": "2023-06-01"}
+    statuses: list[int] = []
+
+    async def answers_seen(count: int) -> bool:
+        total = re.search(r"^sdlc_llm_tokens_total\{.*input.*\} (\S+)", await gateway.service.metrics(), re.MULTILINE)
+        return total is not None and float(total[1]) >= count * 20_000
+
+    async with (
+        db.client.start_session() as session,
+        httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=20, headers=headers) as client,
+        await session.start_transaction(),
+    ):
+        # What the gateway stores in the meantime meets this, and is tried again until it is over.
+        await db["agent_jobs"].update_one({"_id": job_id}, {"$set": {"held": True}}, session=session)
+        for _ in range(8):
+            # The head is enough for a client that wants to know no more, and to be quick.
+            async with client.stream("POST", "/v1/messages", json=costly(20_000)) as response:
+                statuses.append(response.status_code)
+            await until(lambda: answers_seen(statuses.count(200)), 10)
+    assert statuses == [200, 200, 200, 402, 402, 402, 402, 402]
+
+    async def counted() -> bool:
+        job = await db["agent_jobs"].find_one({"_id": job_id})
+        return job is not None and job.get("requests") == 3
+
+    await until(counted, 30)
+    assert (await ask(gateway.url, token, costly(10))).status_code == 402
+
+
+class _Held(JobRepository):
+    """Says that answers are stored only when it is let go on."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self.stored = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def add(self, entries: Sequence[Entry]) -> None:
+        await super().add(entries)
+        self.stored.set()
+        await self.go_on.wait()
+
+
+async def test_a_budget_is_not_called_spent_because_it_was_read_while_an_answer_was_stored(db: Database) -> None:
+    repository = _Held(db)
+    ledger = Ledger(repository, GatewayMetrics(new_registry()), appliance_month_usd=None)
+    _, token = await open_job(db, project_key="SHOP", max_cost_usd=1.0, daily_budget_usd=1.0)
+    job = await repository.find(digest(token))
+    assert job is not None
+    storing = asyncio.create_task(ledger.store(ledger.expect(token, job, Answer("1", Tokens(output_tokens=1), 0.6))))
+    await repository.stored.wait()
+    assert await ledger.find(token) is not None
+    await ledger.spent(job)
+    repository.go_on.set()
+    await storing
+    found = await ledger.find(token)
+    assert found is not None
+    assert found.cost_usd == 0.6
+    assert await ledger.spent(found) is None
 
 
 async def test_an_answer_that_ends_while_the_database_is_away_is_counted_when_it_is_back(

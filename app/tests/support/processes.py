@@ -1,6 +1,7 @@
 """The services as the processes they are in production, on loopback."""
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -15,6 +16,9 @@ import httpx
 from sdlc_agents.runner.processes import descendants
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
+# Below those that Linux gives by itself (ip_local_port_range), a part for each of pytest's workers, each in turn.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw7").removeprefix("gw")) % 8
+_PORTS = itertools.cycle(range(20_000 + 1500 * _WORKER, 20_000 + 1500 * (_WORKER + 1)))
 _READY_SECONDS = 60.0
 _RESTART_SECONDS = 0.1
 _KEPT_READY_SECONDS = 180.0
@@ -30,10 +34,15 @@ main(sys.argv[1:])
 
 
 def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing has, and that nothing gets before whoever asked binds it.
+
+    Those that the system gives would not do: until it is bound, any connection may be given it for its own end.
+    """
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("_PORTS never ends")
 
 
 def bare_environment() -> dict[str, str]:

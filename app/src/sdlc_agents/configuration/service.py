@@ -8,11 +8,11 @@ from sdlc_agents import mongo
 from sdlc_agents.configuration.app import create_app
 from sdlc_agents.configuration.settings import ConfigurationSettings
 from sdlc_agents.encryption import FieldCipher, master_key
-from sdlc_agents.health import health_server
+from sdlc_agents.health import serve_api
 from sdlc_agents.logs import configure_logging
 from sdlc_agents.metrics import new_registry
 from sdlc_agents.migrations import schema
-from sdlc_agents.serving import run_until_stopped, serve
+from sdlc_agents.serving import run_until_stopped
 from sdlc_agents.settings import load_settings, public_values
 
 NAME = "configuration-api"
@@ -34,10 +34,7 @@ def run() -> None:
             checks = {"database": lambda: mongo.ping(db), "schema": lambda: schema.check(db)}
             app = create_app(db, cipher, registry, trigger_status=settings.jira_trigger_status)
             try:
-                async with (
-                    health_server(settings, checks, registry),
-                    serve(app, port=settings.configuration_api_port, tls=settings),
-                ):
+                async with serve_api(settings, app, settings.configuration_api_port, checks, registry, tls=settings):
                     log.info("service_started", **public_values(settings))
                     await stop.wait()
                     log.info("service_stopping")

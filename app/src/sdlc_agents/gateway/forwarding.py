@@ -21,13 +21,13 @@ from sdlc_agents.gateway.ledger import Ledger
 from sdlc_agents.gateway.metrics import GatewayMetrics
 from sdlc_agents.gateway.policy import Ask, Policy
 from sdlc_agents.gateway.pricing import cost
-from sdlc_agents.gateway.repository import Answer, Job
+from sdlc_agents.gateway.repository import Answer, Entry, Job
 from sdlc_agents.gateway.upstream import FAILURES, Upstream, UpstreamAnswer
 from sdlc_agents.gateway.usage import UsageMeter
 
 BODY_BYTES = 32 * 1024 * 1024
 _OK = 200
-_SECONDS_TO_COUNT = 60.0
+_SECONDS_TO_STORE = 60.0
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ class Gateway:
         self._metrics = metrics
         self._job_requests = job_requests
         self._under_way: Counter[str] = Counter()
-        self._counting: set[asyncio.Task[None]] = set()
+        self._storing: set[asyncio.Task[None]] = set()
 
     async def forward(self, request: Request, path: str, *, counted: bool) -> StreamingResponse:
         """The API's answer as it comes. Raises `GatewayError`; `counted` False for what costs nothing."""
@@ -77,17 +77,20 @@ class Gateway:
 
     async def close(self) -> None:
         """Finish counting."""
-        if self._counting:
-            await asyncio.wait(self._counting, timeout=5)
+        if self._storing:
+            await asyncio.wait(self._storing, timeout=5)
 
     def ended(self, token: str, job: Job, ask: Ask, meter: UsageMeter | None) -> asyncio.Task[None] | None:
         """An answer is over: free its place and count what it used; the task ends when that is stored."""
         self._leave(job)
         if meter is None:
             return None
-        task = asyncio.create_task(self._count(token, job, ask, meter), name="count")
-        self._counting.add(task)
-        task.add_done_callback(self._counting.discard)
+        tokens = meter.tokens()
+        answer = Answer(uuid.uuid4().hex, tokens, cost(ask.price, tokens))
+        self._metrics.used(ask.listed, tokens, answer.cost_usd)
+        task = asyncio.create_task(self._store(self._ledger.expect(token, job, answer)), name="store")
+        self._storing.add(task)
+        task.add_done_callback(self._storing.discard)
         return task
 
     async def _authenticate(self, token: str) -> Job:
@@ -97,7 +100,7 @@ class Gateway:
                 raise GatewayError(401, "no job has this token")
             if job.expires_at <= now():
                 raise GatewayError(403, "the job of this token is over")
-            if job.cost_usd >= job.max_cost_usd:
+            if job.spent:
                 raise GatewayError(
                     402, f"the job has used {job.cost_usd:.4f} of its {job.max_cost_usd:.2f} USD: its budget is spent"
                 )
@@ -128,18 +131,18 @@ class Gateway:
             log.warning("upstream_unreachable", error=repr(error))
             raise GatewayError(502, "the model's API cannot be reached", retry_after=2) from error
 
-    async def _count(self, token: str, job: Job, ask: Ask, meter: UsageMeter) -> None:
-        tokens = meter.tokens()
-        spent = cost(ask.price, tokens)
-        answer = Answer(uuid.uuid4().hex, tokens, spent)
-        self._metrics.used(ask.listed, tokens, spent)
+    async def _store(self, entry: Entry) -> None:
         try:
-            async for attempt in stamina.retry_context(on=UnavailableError, attempts=None, timeout=_SECONDS_TO_COUNT):
+            async for attempt in stamina.retry_context(on=UnavailableError, attempts=None, timeout=_SECONDS_TO_STORE):
                 with attempt:
-                    await self._ledger.add(token, job, answer)
+                    await self._ledger.store(entry)
         except UnavailableError:
+            self._ledger.forget(entry)
             self._metrics.uncounted()
-            log.error("usage_not_stored", job_id=job.job_id, cost_usd=spent, **tokens.model_dump())  # noqa: TRY400
+            answer = entry.answer
+            log.error(  # noqa: TRY400
+                "usage_not_stored", job_id=entry.job.job_id, cost_usd=answer.cost_usd, **answer.tokens.model_dump()
+            )
 
 
 class _Passing(StreamingResponse):

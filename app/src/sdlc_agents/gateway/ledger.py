@@ -1,14 +1,14 @@
 """Jobs and sums as the gateway holds them: from the database, at most a second old, and right after each answer.
 
 Without it every request would wait for the database twice. A job that is closed, or a budget that another gateway
-spends, is noticed within `FRESH_SECONDS`.
+spends, is noticed within `FRESH_SECONDS`. An answer of this gateway counts from its end on, not only once it is stored:
+who reads no more than an answer's head could otherwise ask on while the database is slow.
 """
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Generic, TypeVar
 
 from sdlc_agents.clock import now
@@ -20,6 +20,7 @@ from sdlc_agents.spending.budgets import Budget, accounts, budgets, first_spent
 
 FRESH_SECONDS = 1.0
 _HELD = 1000
+_LEAST_USD = 1e-9
 _V = TypeVar("_V")
 
 
@@ -59,19 +60,22 @@ class Ledger:
         self._appliance_month = appliance_month_usd
         self._jobs: _Fresh[Job] = _Fresh()
         self._sums: _Fresh[float] = _Fresh()
+        # USD of answers that are over and not stored yet, by the keys of what they are counted in.
+        self._unstored: defaultdict[str, float] = defaultdict(float)
         self._counting = asyncio.Lock()
         self._waiting: list[Entry] = []
         self._failed: set[str] = set()
 
     async def find(self, token: str) -> Job | None:
-        """The job of a token. Raises `UnavailableError` without a database."""
+        """The job of a token, with what it used until now. Raises `UnavailableError` without a database."""
         key, as_of = digest(token), time.monotonic()
         job = self._jobs.get(key)
-        if job is None:
+        # What was read while an answer was being stored may hold it twice: nobody is refused for that.
+        if job is None or job.spent:
             job = await self._repository.find(key)
             if job is not None:
                 self._jobs.put(key, job, as_of)
-        return job
+        return None if job is None else job.with_more(self._unstored[key])
 
     async def spent(self, job: Job) -> tuple[Budget, float] | None:
         """A budget that the job shares and that is spent, with what was used. Raises `UnavailableError`."""
@@ -80,7 +84,7 @@ class Ledger:
         unknown = []
         for budget in held:
             usd = self._sums.get(budget.account.id)
-            if usd is None:
+            if usd is None or budget.spent_by(usd):
                 unknown.append(budget)
             else:
                 used[budget.account.id] = usd
@@ -91,12 +95,19 @@ class Ledger:
                 usd = used[budget.account.id] = found.get(budget.account.id, 0.0)
                 self._sums.put(budget.account.id, usd, as_of)
         for budget in held:
+            used[budget.account.id] += self._unstored[budget.account.id]
             self._metrics.budget(budget, used[budget.account.id])
         return first_spent(held, used)
 
-    async def add(self, token: str, job: Job, answer: Answer) -> None:
-        """Count an answer. Raises `UnavailableError` when it is not certain that it was counted."""
-        entry = Entry(job, answer, accounts(job.project_key, now()))
+    def expect(self, token: str, job: Job, answer: Answer) -> Entry:
+        """An answer that is over: from now on it counts here, and after `store` everywhere."""
+        entry = Entry(job, digest(token), answer, accounts(job.project_key, now()))
+        for key in entry.counted_in():
+            self._unstored[key] += answer.cost_usd
+        return entry
+
+    async def store(self, entry: Entry) -> None:
+        """Store what `expect` gave. Raises `UnavailableError` when that is not certain: it may be tried again."""
         self._waiting.append(entry)
         # Answers that end together go to the same sums: one at a time, each with those that came meanwhile.
         async with self._counting:
@@ -106,9 +117,18 @@ class Ledger:
         if entry.answer.answer_id in self._failed:
             self._failed.discard(entry.answer.answer_id)
             raise UnavailableError("the database is not available")
-        self._jobs.change(digest(token), lambda kept: replace(kept, cost_usd=kept.cost_usd + answer.cost_usd))
+        usd = entry.answer.cost_usd
+        self._jobs.change(entry.token_sha256, lambda kept: kept.with_more(usd))
         for account in entry.accounts:
-            self._sums.change(account.id, lambda usd: usd + answer.cost_usd)
+            self._sums.change(account.id, lambda kept: kept + usd)
+        self.forget(entry)
+
+    def forget(self, entry: Entry) -> None:
+        """Count what `expect` gave no longer beside what is stored."""
+        for key in entry.counted_in():
+            self._unstored[key] -= entry.answer.cost_usd
+            if self._unstored[key] < _LEAST_USD:
+                del self._unstored[key]
 
     async def _write(self, entries: list[Entry]) -> None:
         try:

@@ -4,7 +4,7 @@ Rights: `find` and `update` on `agent_jobs`, `find`, `insert` and `update` on `l
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pymongo import UpdateOne
@@ -43,6 +43,15 @@ class Job:
         """The budgets that it shares with others."""
         return Limits(self.daily_budget_usd, self.monthly_budget_usd, appliance_month)
 
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is left of its own budget."""
+        return self.cost_usd >= self.max_cost_usd
+
+    def with_more(self, usd: float) -> "Job":
+        """The job when this is spent too."""
+        return replace(self, cost_usd=self.cost_usd + usd) if usd else self
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -55,11 +64,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Entry:
-    """An answer with the job and the accounts that it goes to."""
+    """An answer with the job, by its token's digest too, and the accounts that it goes to."""
 
     job: Job
+    token_sha256: str
     answer: Answer
     accounts: tuple[Account, ...]
+
+    def counted_in(self) -> tuple[str, ...]:
+        """The keys of these: the token's digest for the job, and the accounts' ids."""
+        return self.token_sha256, *(account.id for account in self.accounts)
 
     def spent(self) -> Spent:
         """As the accounts take it."""

@@ -15,10 +15,10 @@ from sdlc_agents.gateway.pricing import PriceList
 from sdlc_agents.gateway.repository import JobRepository
 from sdlc_agents.gateway.settings import GatewaySettings
 from sdlc_agents.gateway.upstream import Upstream
-from sdlc_agents.health import health_server
+from sdlc_agents.health import serve_api
 from sdlc_agents.logs import configure_logging
 from sdlc_agents.metrics import new_registry
-from sdlc_agents.serving import run_until_stopped, serve
+from sdlc_agents.serving import run_until_stopped
 from sdlc_agents.settings import load_settings, public_values
 
 log = structlog.get_logger()
@@ -48,10 +48,8 @@ async def serve_gateway(settings: GatewaySettings, stop: asyncio.Event) -> None:
     )
     app = create_app(gateway, Egress(jobs, metrics), registry)
     try:
-        async with (
-            health_server(settings, {"mongodb": lambda: mongo.ping(db)}, registry),
-            serve(app, port=settings.llm_gateway_port),
-        ):
+        checks = {"mongodb": lambda: mongo.ping(db)}
+        async with serve_api(settings, app, settings.llm_gateway_port, checks, registry):
             log.info("gateway_ready", **public_values(settings))
             await stop.wait()
         await gateway.close()

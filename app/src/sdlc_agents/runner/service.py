@@ -16,7 +16,7 @@ import structlog
 from fastapi import FastAPI
 
 from sdlc_agents.errors import UnavailableError
-from sdlc_agents.health import health_server
+from sdlc_agents.health import serve_api
 from sdlc_agents.logs import configure_logging
 from sdlc_agents.metrics import new_registry
 from sdlc_agents.runner.endpoints import KnownClients, router
@@ -27,7 +27,7 @@ from sdlc_agents.runner.metrics import RunnerMetrics
 from sdlc_agents.runner.processes import hold_descendants, kill_descendants, reap_orphans
 from sdlc_agents.runner.settings import RunnerSettings
 from sdlc_agents.runner.workspace import JobDirectory
-from sdlc_agents.serving import run_until_stopped, serve
+from sdlc_agents.serving import run_until_stopped
 from sdlc_agents.settings import load_settings, public_values
 from sdlc_agents.web import install
 
@@ -81,10 +81,8 @@ async def serve_one_job(settings: RunnerSettings, stop: asyncio.Event) -> None:
 
     reaper = asyncio.create_task(reap_orphans(), name="reaper")
     try:
-        async with (
-            health_server(settings, {"runner": idle}, registry),
-            serve(guarded, port=settings.agent_runner_port, graceful_seconds=2),
-        ):
+        port, checks = settings.agent_runner_port, {"runner": idle}
+        async with serve_api(settings, guarded, port, checks, registry, graceful_seconds=2):
             log.info("runner_ready", **public_values(settings))
             await _first(stop, slot.done)
             slot.stop()

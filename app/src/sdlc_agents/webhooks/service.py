@@ -13,11 +13,11 @@ from starlette.types import ASGIApp
 
 from sdlc_agents import mongo
 from sdlc_agents.errors import ServiceError, UnavailableError
-from sdlc_agents.health import Check, health_server
+from sdlc_agents.health import Check, serve_api
 from sdlc_agents.logs import configure_logging
 from sdlc_agents.metrics import new_registry
 from sdlc_agents.migrations import schema
-from sdlc_agents.serving import run_until_stopped, serve
+from sdlc_agents.serving import run_until_stopped
 from sdlc_agents.settings import load_settings, public_values
 from sdlc_agents.webhooks.endpoints import create_app
 from sdlc_agents.webhooks.events import Event, Outcome
@@ -103,8 +103,15 @@ def run() -> None:
         registry = new_registry()
         async with (
             webhook_service(settings, registry) as service,
-            health_server(settings, service.checks, registry),
-            serve(service.app, port=settings.jira_webhook_api_port, tls=settings, graceful_seconds=GRACEFUL_SECONDS),
+            serve_api(
+                settings,
+                service.app,
+                settings.jira_webhook_api_port,
+                service.checks,
+                registry,
+                tls=settings,
+                graceful_seconds=GRACEFUL_SECONDS,
+            ),
         ):
             log.info("service_started", **public_values(settings))
             await stop.wait()
