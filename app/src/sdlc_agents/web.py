@@ -22,7 +22,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sdlc_agents.errors import PayloadTooLargeError, ServiceError, UnavailableError
 from sdlc_agents.metrics import HttpMetrics
-from sdlc_agents.mongo import is_outage
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _REFUSED = {401, 403}
@@ -43,6 +42,8 @@ class JsonResponse(Response):
 
 FindTemplate = Callable[[str], str | None]
 """From a request's path to its route's template (`/api/projects/{project_id}`), None without such a route."""
+IsOutage = Callable[[BaseException], bool]
+"""Whether an exception says that the database is away; `sdlc_agents.mongo.is_outage` where there is one."""
 
 
 class RequestMiddleware:
@@ -50,12 +51,20 @@ class RequestMiddleware:
 
     `template` names the route of a request that is answered before it is routed (a missing key, say).
 
-    Also the last net: an exception that nothing else caught is logged with its trace and answered 500.
+    Also the last net: an exception that nothing else caught is answered 503 where `is_outage` says so, otherwise it is
+    logged with its trace and answered 500.
     """
 
-    def __init__(self, app: ASGIApp, metrics: HttpMetrics, template: FindTemplate | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: HttpMetrics,
+        template: FindTemplate | None = None,
+        is_outage: IsOutage | None = None,
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._is_outage = is_outage or (lambda _error: False)
         self._template = template or (lambda _path: None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,6 +91,8 @@ class RequestMiddleware:
             if status:
                 log.exception("request_broken_off")
                 raise
+            if self._is_outage(error):
+                error = UnavailableError("the database is not available")
             await _answer(error)(scope, receive, send_with_id)
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "other"
@@ -138,8 +149,6 @@ def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
 
 
 def _answer(error: Exception) -> JsonResponse:
-    if is_outage(error):
-        error = UnavailableError("the database is not available")
     if isinstance(error, ServiceError):
         if error.status >= 500:  # noqa: PLR2004
             log.warning("request_failed", code=error.code, error=error.message)
@@ -167,8 +176,13 @@ def describe(errors: Sequence[Any]) -> str:
     return "; ".join(parts)
 
 
-def install(app: Starlette, registry: CollectorRegistry, template: FindTemplate | None = None) -> None:
-    """Give the application request ids, metrics and `{"error": …}` answers; `template` as in `RequestMiddleware`."""
+def install(
+    app: Starlette,
+    registry: CollectorRegistry,
+    template: FindTemplate | None = None,
+    is_outage: IsOutage | None = None,
+) -> None:
+    """Give the application request ids, metrics and `{"error": …}` answers; the rest as in `RequestMiddleware`."""
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_middleware(RequestMiddleware, metrics=HttpMetrics(registry), template=template)
+    app.add_middleware(RequestMiddleware, metrics=HttpMetrics(registry), template=template, is_outage=is_outage)

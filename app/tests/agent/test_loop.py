@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(120)
 async def test_a_queued_ticket_becomes_a_pull_request(world: World, start_consumer: StartConsumer) -> None:
     repository = await world.repository()
     main = await repository.head("main")
-    async with start_consumer():
+    async with start_consumer(CONFIGURATION_API_PUBLIC_URL="https://sdlc.example.test"):
         development_id = await world.queue("Please write it down.")
         document = await world.developments.ended(development_id)
     key = document["jira_issue_key"]
@@ -35,7 +35,7 @@ async def test_a_queued_ticket_becomes_a_pull_request(world: World, start_consum
         "1 file changed",
         "USD",
         "turns",
-        f"{development_id}/transcript",
+        f"(https://sdlc.example.test/api/developments/{development_id}/transcript)",
     ):
         assert part in pull_request["body"]
     assert "Written by the lab's scripted model" in await repository.content(f"notes/{key}.md", f"feature/{key}")

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from sdlc_agents import web
 from sdlc_agents.errors import ConflictError
+from sdlc_agents.mongo import is_outage
 from sdlc_agents.serving import serve
 
 
@@ -40,7 +41,7 @@ async def broken_off(_request: Request) -> Response:
 @pytest.fixture
 async def http(registry: CollectorRegistry) -> AsyncIterator[httpx.AsyncClient]:
     app = Starlette(routes=[Route(f"/{view.__name__}", view) for view in (crash, outage, conflict, broken_off)])
-    web.install(app, registry)
+    web.install(app, registry, is_outage=is_outage)
     async with (
         serve(app, port=0, host="127.0.0.1") as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,

@@ -7,7 +7,7 @@ import pytest
 
 from sdlc_agents.agent.development import FollowUp, ReviewComment
 from sdlc_agents.agent.follow_up import with_review
-from sdlc_agents.agent.report import ticket_comment
+from sdlc_agents.agent.report import ConfigurationApi, ticket_comment
 from sdlc_agents.reviews.answers import answer
 
 
@@ -63,8 +63,19 @@ def test_an_endless_answer_is_cut_and_keeps_its_figures() -> None:
     assert text.endswith("development `d1`")
 
 
+def test_people_are_linked_to_the_api_where_it_has_an_address_for_them() -> None:
+    document = {"_id": "d1", "status": "cancelled", "error_message": "stopped by kim"}
+    known, unknown = ConfigurationApi("https://sdlc.example.com/"), ConfigurationApi()
+    assert "(POST https://sdlc.example.com/api/developments/d1/retry)" in ticket_comment(document, "m", known)
+    assert "(POST /api/developments/d1/retry of the configuration API)" in ticket_comment(document, "m", unknown)
+    assert known.link("steps", "/api/x") == "[steps](https://sdlc.example.com/api/x)"
+    assert unknown.link("steps", "/api/x") == "steps, `/api/x` of the configuration API"
+
+
 def test_the_ticket_is_told_that_a_pull_request_was_changed_and_not_opened() -> None:
     document = {"_id": "d1", "status": "completed", "kind": "follow_up", "pr_mr_url": "https://git.example/o/r/pulls/7"}
-    assert "changed what was asked for in the pull request: https://git" in ticket_comment(document, "m")
+    assert "changed what was asked for in the pull request: https://git" in ticket_comment(
+        document, "m", ConfigurationApi()
+    )
     del document["kind"]
-    assert "opened a pull request: https://git" in ticket_comment(document, "m")
+    assert "opened a pull request: https://git" in ticket_comment(document, "m", ConfigurationApi())

@@ -25,9 +25,11 @@ _KEPT_READY_SECONDS = 180.0
 # Queue and exchange names of a test's own, as the `broker` fixture makes them.
 _LAUNCH = """
 import os, sys
-from sdlc_agents import amqp
-for name in [name for name in os.environ if name.startswith("TEST_")]:
-    setattr(amqp, name.removeprefix("TEST_"), os.environ.pop(name))
+names = [name for name in os.environ if name.startswith("TEST_")]
+if names:
+    from sdlc_agents import amqp
+    for name in names:
+        setattr(amqp, name.removeprefix("TEST_"), os.environ.pop(name))
 from sdlc_agents.cli import main
 main(sys.argv[1:])
 """

@@ -25,7 +25,7 @@ from sdlc_agents.agent.policy import RunPolicy
 from sdlc_agents.agent.prompt import build_prompt
 from sdlc_agents.agent.redaction import Redactor, known_secrets
 from sdlc_agents.agent.remote import Remote, Transport
-from sdlc_agents.agent.report import Figures, pull_request_body
+from sdlc_agents.agent.report import ConfigurationApi, Figures, pull_request_body
 from sdlc_agents.agent.repository import (
     DevelopmentRepository,
     JobRepository,
@@ -65,6 +65,7 @@ class Tools:
     runners: Runners
     outside: httpx.AsyncClient
     metrics: AgentMetrics
+    api: ConfigurationApi
     jira: Jira | None = None
     mirrors: Mirrors | None = None
 
@@ -306,6 +307,7 @@ class Execution:
         body = pull_request_body(
             claim,
             Figures(self._turns, self._seconds, spent.cost_usd, policy.model),
+            api=tools.api,
             ticket_url=self._ticket_url(project),
             summary=self._redact(summary),
             changes=changes,

@@ -17,6 +17,7 @@ from aio_pika.exceptions import AMQPError
 from aiormq.exceptions import AMQPException
 
 from sdlc_agents import amqp
+from sdlc_agents.agent.report import ConfigurationApi
 from sdlc_agents.agent.repository import DevelopmentRepository
 from sdlc_agents.agent.tickets import tell_end, tell_start
 from sdlc_agents.clock import now
@@ -68,11 +69,13 @@ class Notices:
         errors: ErrorQueue,
         jira: Jira | None,
         answers: Answers | None = None,
+        api: ConfigurationApi | None = None,
     ) -> None:
         self._developments = developments
         self._errors = errors
         self._jira = jira
         self._answers = answers
+        self._api = api or ConfigurationApi()
 
     async def run(self) -> None:
         """Look for what is pending again and again, also while a run is under way."""
@@ -115,4 +118,4 @@ class Notices:
             if self._answers is not None:
                 await self._answers.send(document)
         elif self._jira is not None:
-            await (tell_start if notice == "started" else tell_end)(self._jira, document)
+            await (tell_start if notice == "started" else tell_end)(self._jira, document, self._api)

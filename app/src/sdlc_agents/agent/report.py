@@ -13,6 +13,24 @@ _ZERO_WIDTH = "\u200b"
 
 
 @dataclass(frozen=True)
+class ConfigurationApi:
+    """Where people call the configuration API; without its public `url` they are told the path alone."""
+
+    url: str | None = None
+
+    def link(self, text: str, path: str) -> str:
+        """Markdown."""
+        return f"[{text}]({self._at(path)})" if self.url else f"{text}, `{path}` of the configuration API"
+
+    def call(self, method: str, path: str) -> str:
+        """A request in plain text."""
+        return f"{method} {self._at(path)}" if self.url else f"{method} {path} of the configuration API"
+
+    def _at(self, path: str) -> str:
+        return f"{(self.url or '').rstrip('/')}{path}"
+
+
+@dataclass(frozen=True)
 class Figures:
     """What a run took."""
 
@@ -26,6 +44,7 @@ def pull_request_body(
     claim: Claim,
     figures: Figures,
     *,
+    api: ConfigurationApi,
     ticket_url: str | None,
     summary: str,
     changes: str,
@@ -36,6 +55,7 @@ def pull_request_body(
     ticket = f"[{issue_key}]({ticket_url})" if ticket_url else issue_key
     said = harmless(summary.strip())[:_SUMMARY_CHARACTERS] or "(the agent left no summary)"
     checks = f"{check_markdown(check)}\n\n" if check else ""
+    transcript = api.link("what they did, step by step", f"/api/developments/{claim.development_id}/transcript")
     return f"""\
 Ticket: {ticket}
 
@@ -44,24 +64,23 @@ Ticket: {ticket}
 {checks}---
 {changes} · {figures.turns} turns · {duration(figures.seconds)} · {cost(figures.cost_usd)} · {figures.model}
 
-Written by the SDLC AI Agents; what they did, step by step: `/api/developments/{claim.development_id}/transcript` of \
-the configuration API. Review it as you would a colleague's work.
+Written by the SDLC AI Agents; {transcript}. Review it as you would a colleague's work.
 """
 
 
-def start_comment(document: Mapping[str, Any], marker: str, remark: str | None = None) -> str:
+def start_comment(document: Mapping[str, Any], marker: str, api: ConfigurationApi, remark: str | None = None) -> str:
     """Plain text for the ticket whose run began."""
     attempt = f" (attempt {document['attempts']})" if document["attempts"] > 1 else ""
     where = f"{document['repository_url']} on branch {document['branch_name']}"
     lines = [
         f"The SDLC AI Agents began to work on this ticket{attempt}, in {where}.",
-        f"To stop it: POST /api/developments/{document['_id']}/cancel of the configuration API.",
+        f"To stop it: {api.call('POST', _development(document, 'cancel'))}",
         *([harmless(remark)] if remark else []),
     ]
     return "\n\n".join(lines) + f"\n\n{marker}"
 
 
-def ticket_comment(document: Mapping[str, Any], marker: str, remark: str | None = None) -> str:
+def ticket_comment(document: Mapping[str, Any], marker: str, api: ConfigurationApi, remark: str | None = None) -> str:
     """Plain text for the ticket, from the ended development."""
     figures = [
         f"Outcome: {document['status']} ({document.get('outcome') or 'unknown'})",
@@ -72,8 +91,8 @@ def ticket_comment(document: Mapping[str, Any], marker: str, remark: str | None 
     if (document.get("attempts") or 0) > 1:
         figures.append(f"Attempts: {document['attempts']}")
     again = (
-        f"retry it (POST /api/developments/{document['_id']}/retry of the configuration API), or move the ticket to "
-        "the trigger status again"
+        f"retry it ({api.call('POST', _development(document, 'retry'))}), or move the ticket to the trigger status "
+        "again"
     )
     if document["status"] == "completed":
         did = "changed what was asked for in the" if document.get("kind") == "follow_up" else "opened a"
@@ -92,6 +111,10 @@ def ticket_comment(document: Mapping[str, Any], marker: str, remark: str | None 
     if remark:
         lines.append(harmless(remark))
     return "\n\n".join([*lines, " | ".join(figures)]) + f"\n{marker}"
+
+
+def _development(document: Mapping[str, Any], action: str) -> str:
+    return f"/api/developments/{document['_id']}/{action}"
 
 
 def harmless(text: str) -> str:

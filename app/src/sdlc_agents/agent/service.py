@@ -17,6 +17,7 @@ from sdlc_agents.agent.intake import Intake
 from sdlc_agents.agent.metrics import AgentMetrics
 from sdlc_agents.agent.mirrors import MirrorMetrics, Mirrors
 from sdlc_agents.agent.notices import Notices
+from sdlc_agents.agent.report import ConfigurationApi
 from sdlc_agents.agent.repository import (
     DevelopmentRepository,
     JobRepository,
@@ -81,6 +82,7 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
     mirrors = None
     if settings.mirror_dir is not None:
         mirrors = Mirrors(settings.mirror_dir, settings.mirror_max_mb * 1024**2, MirrorMetrics(registry))
+    api = ConfigurationApi(settings.configuration_api_public_url)
     tools = Tools(
         settings=settings,
         developments=developments,
@@ -92,6 +94,7 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
         runners=runners,
         outside=outside,
         metrics=metrics,
+        api=api,
         jira=jira,
         mirrors=mirrors,
     )
@@ -99,7 +102,7 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
         settings, developments, metrics, stop, name=settings.consumer_name, sweep_seconds=settings.sweep_seconds
     )
     access = ForgeAccess(cipher, outside)
-    notices = Notices(developments, intake.errors, jira, Answers(tools.projects, access))
+    notices = Notices(developments, intake.errors, jira, Answers(tools.projects, access), api)
     checks = {"mongodb": lambda: mongo.ping(db), "rabbitmq": intake.check, "agent_runner": runners.check}
     beside = [
         asyncio.create_task(ProjectChecks(db, cipher, outside).run(), name="project checks"),

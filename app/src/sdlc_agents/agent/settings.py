@@ -18,7 +18,8 @@ class ConsumerSettings(MongoSettings, AmqpSettings, EncryptionSettings):
 
     Without `mirror_dir` nothing of a repository is kept from one run to the next; the consumers of a host may share it.
     `lfs_max_mb` bounds what a run gets of Git LFS, for projects that want it. `jira_api_user` is set for Jira Cloud
-    alone. A claim is another consumer's to take when it was not renewed for `lease_seconds`; a queued development whose
+    alone. `configuration_api_public_url` is where people reach the configuration API: what they are told links there.
+    A claim is another consumer's to take when it was not renewed for `lease_seconds`; a queued development whose
     message does not come is taken after `queued_grace_seconds`. `agent_daily_budget_usd` and `agent_monthly_budget_usd`
     are what the runs of one project may cost in a UTC day and month, `llm_gateway_monthly_budget_usd` what those of all
     projects may in a month, as the gateway has it. Pull requests are asked for reviews each `review_poll_seconds`
@@ -38,6 +39,7 @@ class ConsumerSettings(MongoSettings, AmqpSettings, EncryptionSettings):
     jira_api_url: Url | None = None
     jira_api_user: str | None = None
     jira_api_token: SecretStr | None = None
+    configuration_api_public_url: Url | None = None
 
     agent_model: str = "claude-sonnet-5-5"
     agent_tools: Annotated[CommaList, Field(min_length=1)] = ("Read", "Edit", "Write", "Glob", "Grep", "Bash")

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from sdlc_agents.agent.report import start_comment, ticket_comment
+from sdlc_agents.agent.report import ConfigurationApi, start_comment, ticket_comment
 from sdlc_agents.clock import now
 from sdlc_agents.mongo import Document
 from sdlc_agents.trackers.jira import CommentRefusedError, Jira, MoveRefusedError, TrackerError
@@ -18,24 +18,24 @@ _PATIENCE = timedelta(minutes=5)
 log = structlog.get_logger()
 
 
-async def tell_start(jira: Jira, document: Document) -> None:
+async def tell_start(jira: Jira, document: Document, api: ConfigurationApi) -> None:
     """Comment that the attempt began, once an attempt, and move the ticket. Raises `TrackerError`."""
     marker = f"sdlc-agents started {document['_id']} {document['attempts']}"
     key = document["jira_issue_key"]
     if await jira.commented(key, marker):
         return
     problem = await _move(jira, document, "status_when_started", document["timings"]["claimed_at"])
-    await jira.comment(key, start_comment(document, marker, problem))
+    await jira.comment(key, start_comment(document, marker, api, problem))
 
 
-async def tell_end(jira: Jira, document: Document) -> None:
+async def tell_end(jira: Jira, document: Document, api: ConfigurationApi) -> None:
     """Comment how the development ended, once an end, and move the ticket. Raises `TrackerError`."""
     marker = f"sdlc-agents {document['_id']} {document['lease']['fence']}"
     key = document["jira_issue_key"]
     if await jira.commented(key, marker):
         return
     problem = await _move(jira, document, f"status_when_{document['status']}", document["completed_at"])
-    await jira.comment(key, ticket_comment(document, marker, problem))
+    await jira.comment(key, ticket_comment(document, marker, api, problem))
 
 
 async def _move(jira: Jira, document: Document, wanted: str, since: datetime | None) -> str | None:

@@ -17,7 +17,7 @@ from sdlc_agents.developments.service import DevelopmentService
 from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.events.repository import EventRepository
 from sdlc_agents.health import healthy
-from sdlc_agents.mongo import Database
+from sdlc_agents.mongo import Database, is_outage
 from sdlc_agents.projects.checks import CheckService
 from sdlc_agents.projects.schemas import Trigger
 from sdlc_agents.projects.service import ProjectService
@@ -62,5 +62,5 @@ def create_app(
         app.include_router(router)
     app.add_middleware(web.BodyLimitMiddleware, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(ApiKeyMiddleware, repository=ApiKeyRepository(db))
-    web.install(app, registry, table.template)
+    web.install(app, registry, table.template, is_outage)
     return app

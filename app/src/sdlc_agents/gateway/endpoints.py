@@ -17,6 +17,7 @@ from sdlc_agents.gateway.egress import QUESTION_BYTES, Egress
 from sdlc_agents.gateway.errors import GatewayError
 from sdlc_agents.gateway.forwarding import Gateway, read
 from sdlc_agents.metrics import HttpMetrics
+from sdlc_agents.mongo import is_outage
 from sdlc_agents.web import JsonResponse, RequestMiddleware
 
 
@@ -76,4 +77,4 @@ class _Application:
 
 def create_app(gateway: Gateway, egress: Egress, registry: CollectorRegistry) -> ASGIApp:
     """The application."""
-    return RequestMiddleware(_Application(gateway, egress), HttpMetrics(registry))
+    return RequestMiddleware(_Application(gateway, egress), HttpMetrics(registry), is_outage=is_outage)

@@ -1,9 +1,10 @@
-"""The runner's HTTP protocol, for consumers alone."""
+"""The runner's HTTP protocol, for consumers alone. Starlette alone: a runner starts anew for every job."""
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sdlc_agents.errors import InvalidRequestError
@@ -31,15 +32,12 @@ class KnownClients:
         await self._app(scope, receive, send)
 
 
-def router(slot: JobSlot) -> APIRouter:
+def routes(slot: JobSlot) -> list[Route]:
     """The routes on one slot."""
-    routes = APIRouter(prefix="/v1/jobs")
 
-    @routes.get("")
-    async def state() -> JsonResponse:
+    async def state(_request: Request) -> JsonResponse:
         return JsonResponse(RunnerState(state=slot.state).model_dump())
 
-    @routes.post("")
     async def create(request: Request) -> StreamingResponse:
         slot.take()
         try:
@@ -49,19 +47,22 @@ def router(slot: JobSlot) -> APIRouter:
             raise
         return _JobResponse(slot, job)
 
-    @routes.get("/{job_id}/bundle")
-    async def bundle(job_id: str) -> Response:
-        path = slot.bundle(job_id)
+    async def bundle(request: Request) -> Response:
+        path = slot.bundle(request.path_params["job_id"])
         if path is None:
             return Response(status_code=204)
         return FileResponse(path, media_type="application/x-git-bundle")
 
-    @routes.delete("/{job_id}")
-    async def delete(job_id: str) -> Response:
-        slot.discard(job_id)
+    async def discard(request: Request) -> Response:
+        slot.discard(request.path_params["job_id"])
         return Response(status_code=204)
 
-    return routes
+    return [
+        Route("/v1/jobs", state, methods=["GET"]),
+        Route("/v1/jobs", create, methods=["POST"]),
+        Route("/v1/jobs/{job_id}/bundle", bundle, methods=["GET"]),
+        Route("/v1/jobs/{job_id}", discard, methods=["DELETE"]),
+    ]
 
 
 async def _read(request: Request, slot: JobSlot) -> JobRequest:

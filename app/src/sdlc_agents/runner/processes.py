@@ -56,13 +56,16 @@ class Member:
 def family(of: int | None = None) -> dict[int, Member]:
     """The processes below `of` (this process), by their ids: one pass over /proc."""
     parents: dict[int, list[tuple[int, Member]]] = {}
-    for entry in _PROC.iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                # `pid (comm) state ppid …`; comm may hold anything, also brackets.
-                fields = (entry / "stat").read_text(errors="replace").rpartition(") ")[2].split()
-                member = Member(fields[0], int(fields[_THREADS]), int(fields[_RESIDENT]) * _PAGE_BYTES)
-                parents.setdefault(int(fields[1]), []).append((int(entry.name), member))
+    for name in os.listdir(_PROC):  # noqa: PTH208 - several times a second
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb", buffering=0) as file:  # noqa: PTH123
+                    # `pid (comm) state ppid …`; comm may hold anything, also brackets.
+                    fields = file.read().rpartition(b") ")[2].split()
+            except OSError:
+                continue
+            member = Member(fields[0].decode(), int(fields[_THREADS]), int(fields[_RESIDENT]) * _PAGE_BYTES)
+            parents.setdefault(int(fields[1]), []).append((int(name), member))
     found: dict[int, Member] = {}
     waiting = [os.getpid() if of is None else of]
     while waiting:

@@ -13,13 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import structlog
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from sdlc_agents.errors import UnavailableError
 from sdlc_agents.health import serve_api
 from sdlc_agents.logs import configure_logging
 from sdlc_agents.metrics import new_registry
-from sdlc_agents.runner.endpoints import KnownClients, router
+from sdlc_agents.runner.endpoints import KnownClients, routes
 from sdlc_agents.runner.environment import Outside
 from sdlc_agents.runner.job import JobSlot
 from sdlc_agents.runner.limits import Limits
@@ -70,9 +70,8 @@ async def serve_one_job(settings: RunnerSettings, stop: asyncio.Event) -> None:
         ),
         collect_seconds=settings.collect_seconds,
     )
-    app = FastAPI(title="agent-runner", openapi_url=None)
+    app = Starlette(routes=routes(slot))
     install(app, registry)
-    app.include_router(router(slot))
     guarded = KnownClients(app, settings.agent_runner_clients)
 
     async def idle() -> None:

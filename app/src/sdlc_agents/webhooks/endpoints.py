@@ -13,6 +13,7 @@ from sdlc_agents.errors import UnauthorizedError
 from sdlc_agents.health import healthy
 from sdlc_agents.ids import new_id
 from sdlc_agents.metrics import HttpMetrics
+from sdlc_agents.mongo import is_outage
 from sdlc_agents.web import RequestMiddleware
 from sdlc_agents.webhooks.bodies import BodyReader
 from sdlc_agents.webhooks.events import Event, Outcome
@@ -103,7 +104,7 @@ def create_app(
         FixedRoute("/webhook", frozenset({"POST"}), webhook),
         FixedRoute("/health", frozenset({"GET", "HEAD"}), health),
     )
-    return RequestMiddleware(routes, HttpMetrics(registry))
+    return RequestMiddleware(routes, HttpMetrics(registry), is_outage=is_outage)
 
 
 def retries(header: str | None) -> int:
