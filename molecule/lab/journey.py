@@ -89,8 +89,8 @@ class Appliance:
             address=self.host.address,
         )
 
-    def register(self, key: str, repository: str = REPOSITORY) -> str:
-        """Have a project `key` whose only repository is *repository*; its id."""
+    def register(self, key: str, repository: str = REPOSITORY, agent: Mapping[str, object] | None = None) -> str:
+        """Have a project `key` whose only repository is *repository*, with this policy of its own; its id."""
         found = self.call("GET", f"/api/projects?jira_project_key={key}")
         if found.status == 200 and found.body:
             return str(found.body[0]["id"])
@@ -100,6 +100,7 @@ class Appliance:
             "scope": "A small till: prices, carts, discounts.",
             "jira_project_key": key,
             "repositories": [{"url": repository, "git_access_token": token, "base_branch": "main"}],
+            **({"agent": agent} if agent else {}),
         }
         made = self.call("POST", "/api/projects", project)
         if made.status != 201:

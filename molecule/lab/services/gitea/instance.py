@@ -76,7 +76,8 @@ ENABLED = false
 ENABLED = false
 
 [packages]
-ENABLED = false
+ENABLED = true
+PATH = {directory}/packages
 
 [log]
 MODE = console
