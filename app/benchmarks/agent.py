@@ -16,7 +16,7 @@ from benchmarks.progress import say
 from faults.load import burst, check, closed_loop, summary
 from support.appliance import appliance
 
-TICKETS, QUICK_TICKETS = 100, 16
+TICKETS, TOGETHER_TICKETS, QUICK_TICKETS = 100, 40, 16
 SIDE_BY_SIDE = 4
 
 
@@ -26,17 +26,22 @@ async def main() -> None:
     quick = bool(os.environ.get("BENCH_QUICK"))
     tickets = QUICK_TICKETS if quick else TICKETS
     with tempfile.TemporaryDirectory(prefix="bench-agent-") as folder:
-        say("MongoDB, RabbitMQ, Gitea, Jira, the scripted Claude, 4 consumers and their 5 runners start")
-        async with appliance(Path(folder), runners=SIDE_BY_SIDE + 1, consumers=SIDE_BY_SIDE) as running:
+        say("MongoDB, RabbitMQ, Gitea, Jira, the scripted Claude, 4 consumers and 4 runners start")
+        async with appliance(Path(folder), runners=SIDE_BY_SIDE, consumers=SIDE_BY_SIDE) as running:
             say(f"{tickets} tickets, {SIDE_BY_SIDE} at a time")
             steady = await closed_loop(running, tickets, in_flight=SIDE_BY_SIDE, say=say)
             await check(running, steady)
             say(summary(steady))
+            together_tickets = QUICK_TICKETS if quick else TOGETHER_TICKETS
+            say(f"{together_tickets} tickets, {SIDE_BY_SIDE} at a time, which begin together")
+            together = await closed_loop(running, together_tickets, in_flight=SIDE_BY_SIDE, say=say, arrival_seconds=0)
+            await check(running, together)
+            say(summary(together))
             say(f"{tickets} tickets at once")
             at_once = await burst(running, tickets, say=say)
             await check(running, at_once)
             say(summary(at_once))
-    results = Results(steady, at_once, SIDE_BY_SIDE, QUICK_EARLY if quick else EARLY)
+    results = Results(steady, together, at_once, SIDE_BY_SIDE, QUICK_EARLY if quick else EARLY)
     print("\n".join(bars(results)))
     if not quick:
         say(f"written: {await asyncio.to_thread(write, results)}")

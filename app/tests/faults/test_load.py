@@ -23,9 +23,9 @@ pytestmark = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Appliance]:
-    """Four consumers and, as deployed, one runner more: of five one starts afresh while four work."""
+    """Four consumers and four runners."""
     folder = tmp_path_factory.mktemp("load")
-    async with appliance(folder, runners=SIDE_BY_SIDE + 1, consumers=SIDE_BY_SIDE) as made:
+    async with appliance(folder, runners=SIDE_BY_SIDE, consumers=SIDE_BY_SIDE) as made:
         yield made
 
 

@@ -251,18 +251,20 @@ class Developments:
         assert found is not None
         return found
 
-    async def ended(self, development_id: str, seconds: float = 75.0) -> dict[str, Any]:
-        """The document once the development ended."""
-        return await self.until(development_id, {"completed", "failed", "cancelled"}, seconds)
+    async def ended(self, development_id: str, seconds: float = 75.0, *, every: float = 0.05) -> dict[str, Any]:
+        """The document once the development ended; it is looked at `every` so many seconds."""
+        return await self.until(development_id, {"completed", "failed", "cancelled"}, seconds, every=every)
 
-    async def until(self, development_id: str, states: set[str], seconds: float = 20.0) -> dict[str, Any]:
+    async def until(
+        self, development_id: str, states: set[str], seconds: float = 20.0, *, every: float = 0.05
+    ) -> dict[str, Any]:
         """The document once it has one of these states."""
         async with asyncio.timeout(seconds):
             while True:
                 document = await self.get(development_id)
                 if document["status"] in states:
                     return document
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(every)
 
 
 @pytest.fixture
