@@ -29,12 +29,12 @@ started again, as Docker does with them; what differs from a deployed host is th
 | publishing | | the pull request is open: result fetched and checked, push, forge's answer |
 
 A ticket that waits because all runners work on others waits for capacity, not for the appliance. So the overhead is
-measured in a *closed loop*: as many tickets are under way as there are consumers, and the next is accepted when one has
-ended, with a runner for each: what a ticket waits for, its runner's new start among it, then counts. The first tickets
-come two and a half seconds apart, as tickets do not come in one second. The *second loop* has them begin together. All
-agents take the same time here, so they stay together, and each step (start, push, pull request) is asked for by all at
-once: the processors' and the forge's queues are measured then. The *burst* is all tickets at once: it shows that none is
-lost and none worked on twice, and how long the whole takes.
+measured in a *closed loop*: as many tickets are under way as there are consumers, and the next is accepted when one
+has ended, with a runner for each: what a ticket waits for, its runner's new start among it, then counts. The first
+tickets come two and a half seconds apart, as tickets do not come in one second. The *second loop* has them begin
+together. All agents take the same time here, so they stay together, and each step (start, push, pull request) is
+asked for by all at once: the processors' and the forge's queues are measured then. The *burst* is all tickets at
+once: it shows that none is lost and none worked on twice, and how long the whole takes.
 
 The run fails unless every ticket ended in exactly one pull request, at the first attempt.
 """

@@ -1,6 +1,7 @@
 """`sdlc-agents developer-agent-consumer`."""
 
 import asyncio
+import gc
 import os
 import shutil
 import ssl
@@ -134,6 +135,8 @@ async def _consume(intake: Intake, worker: Worker, notices: Notices, stop: async
             claim = await intake.next_claim()
             if claim is not None:
                 await worker.work(claim)
+                # The collector seldom looks by itself (`run_until_stopped`), and a run leaves a thousand cycles.
+                gc.collect()
             await notices.send()
         except UnavailableError as error:
             log.warning("dependency_away", error=error.message)
