@@ -136,13 +136,19 @@ class Gateway:
             async for attempt in stamina.retry_context(on=UnavailableError, attempts=None, timeout=_SECONDS_TO_STORE):
                 with attempt:
                     await self._ledger.store(entry)
-        except UnavailableError:
+        except Exception as error:
             self._ledger.forget(entry)
             self._metrics.uncounted()
             answer = entry.answer
             log.error(  # noqa: TRY400
-                "usage_not_stored", job_id=entry.job.job_id, cost_usd=answer.cost_usd, **answer.tokens.model_dump()
+                "usage_not_stored",
+                job_id=entry.job.job_id,
+                cost_usd=answer.cost_usd,
+                error=repr(error),
+                **answer.tokens.model_dump(),
             )
+            if not isinstance(error, UnavailableError):
+                raise
 
 
 class _Passing(StreamingResponse):

@@ -7,7 +7,7 @@ who reads no more than an answer's head could otherwise ask on while the databas
 
 import asyncio
 import time
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -61,7 +61,7 @@ class Ledger:
         self._jobs: _Fresh[Job] = _Fresh()
         self._sums: _Fresh[float] = _Fresh()
         # USD of answers that are over and not stored yet, by the keys of what they are counted in.
-        self._unstored: defaultdict[str, float] = defaultdict(float)
+        self._unstored: dict[str, float] = {}
         self._counting = asyncio.Lock()
         self._waiting: list[Entry] = []
         self._failed: set[str] = set()
@@ -75,7 +75,7 @@ class Ledger:
             job = await self._repository.find(key)
             if job is not None:
                 self._jobs.put(key, job, as_of)
-        return None if job is None else job.with_more(self._unstored[key])
+        return None if job is None else job.with_more(self._unstored.get(key, 0.0))
 
     async def spent(self, job: Job) -> tuple[Budget, float] | None:
         """A budget that the job shares and that is spent, with what was used. Raises `UnavailableError`."""
@@ -95,7 +95,7 @@ class Ledger:
                 usd = used[budget.account.id] = found.get(budget.account.id, 0.0)
                 self._sums.put(budget.account.id, usd, as_of)
         for budget in held:
-            used[budget.account.id] += self._unstored[budget.account.id]
+            used[budget.account.id] += self._unstored.get(budget.account.id, 0.0)
             self._metrics.budget(budget, used[budget.account.id])
         return first_spent(held, used)
 
@@ -103,7 +103,7 @@ class Ledger:
         """An answer that is over: from now on it counts here, and after `store` everywhere."""
         entry = Entry(job, digest(token), answer, accounts(job.project_key, now()))
         for key in entry.counted_in():
-            self._unstored[key] += answer.cost_usd
+            self._unstored[key] = self._unstored.get(key, 0.0) + answer.cost_usd
         return entry
 
     async def store(self, entry: Entry) -> None:
