@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import aio_pika
 import pymongo
+from aio_pika.connection import make_url
 from aio_pika.exceptions import AMQPError
 from aiormq.exceptions import AMQPException
 from pymongo.errors import OperationFailure, PyMongoError
@@ -19,6 +20,7 @@ from support.processes import free_port
 from support.waiting import until
 
 START_SECONDS = 90
+_AWAY = (AMQPError, AMQPException, OSError, TimeoutError)
 _MONGOD = (
     "mkdir -p /data && exec /lab/mongod/mongod --dbpath=/data --bind_ip_all --port={port} --replSet=rs0 "
     "--wiredTigerCacheSizeGB=0.25 --oplogSize=64 --quiet"
@@ -78,21 +80,27 @@ async def rabbitmq() -> AsyncIterator[Engine]:
     url = f"amqp://guest:guest@127.0.0.1:{port}/"
 
     async def answers() -> bool:
-        with suppress(AMQPError, AMQPException, OSError, TimeoutError):
-            async with await aio_pika.connect(url, timeout=2) as connection:
-                channel = await connection.channel()
-                exchange = await channel.declare_exchange(amqp.EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
-                queue = await channel.declare_queue(
-                    amqp.QUEUE, durable=True, arguments={"x-queue-type": "quorum"}, timeout=10
-                )
-                await queue.bind(exchange, amqp.routing_key("*"))
-                errors = await channel.declare_exchange(amqp.ERROR_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
-                error_queue = await channel.declare_queue(
-                    amqp.ERROR_QUEUE, durable=True, arguments={"x-queue-type": "quorum"}, timeout=10
-                )
-                await error_queue.bind(errors)
-                return True
-        return False
+        connection = aio_pika.Connection(make_url(url))
+        try:
+            await connection.connect(timeout=2)
+            channel = await connection.channel()
+            exchange = await channel.declare_exchange(amqp.EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+            queue = await channel.declare_queue(
+                amqp.QUEUE, durable=True, arguments={"x-queue-type": "quorum"}, timeout=10
+            )
+            await queue.bind(exchange, amqp.routing_key("*"))
+            errors = await channel.declare_exchange(amqp.ERROR_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
+            error_queue = await channel.declare_queue(
+                amqp.ERROR_QUEUE, durable=True, arguments={"x-queue-type": "quorum"}, timeout=10
+            )
+            await error_queue.bind(errors)
+        except _AWAY:
+            return False
+        finally:
+            # Also where it was never open: `aio_pika.connect` leaves that to the garbage collector.
+            with suppress(*_AWAY):
+                await connection.close()
+        return True
 
     arguments = ("--env", "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=+S 2:2 +sbwt none +sbwtdcpu none")
     async with _container("rabbitmq", port, _RABBITMQ, *arguments, "--hostname=private") as name:
