@@ -32,9 +32,9 @@ from sdlc_agents.settings import MongoSettings
 PAGE = ROOT / "docs" / "benchmarks" / "gateway.md"
 SIZES = {"64 kB": 64 * 1000, "1 MB": 1000 * 1000}
 CONCURRENCY = (1, 4)
-REQUESTS, QUICK_REQUESTS = 400, 60
+REQUESTS, QUICK_REQUESTS = 2000, 160
 BAR_MS = 10.0
-_ROUNDS = 10
+_ROUNDS = 40
 _START_SECONDS = 60.0
 _OK = 200
 
