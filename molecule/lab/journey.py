@@ -203,6 +203,14 @@ def gitea(path: str, accept: str = "application/json") -> https.Answer:
     )
 
 
+def branch_file(key: str, path: str) -> bytes:
+    """A file of the branch of a ticket in `demo/shop`."""
+    answer = gitea(f"/api/v1/repos/demo/shop/raw/{path}?ref=feature/{key}", accept="*/*")
+    if answer.status != 200:
+        raise LabError(f"gitea answered {answer.status} for {path} of feature/{key}: {answer.body.decode()}")
+    return answer.body
+
+
 def pull_request_diff(url: str) -> str:
     """The diff of the pull request at *url* of the lab's Gitea."""
     found = re.fullmatch(r"https://gitea\.lab/([\w-]+)/([\w-]+)/pulls/(\d+)", url)

@@ -171,8 +171,7 @@ async def test_an_answer_that_is_counted_again_counts_once(db: Database) -> None
     job = await repository.find(digest(token))
     assert job is not None
     first, second = (
-        Entry(job, digest(token), Answer(f"answer-{number}", Tokens(input_tokens=5), 0.5), accounts("SHOP", now()))
-        for number in "12"
+        Entry(job, Answer(f"answer-{number}", Tokens(input_tokens=5), 0.5), accounts("SHOP", now())) for number in "12"
     )
     await repository.add([first])
     await repository.add([first])
@@ -193,7 +192,7 @@ async def test_answers_that_end_together_are_all_counted(db: Database) -> None:
     async def count(number: int, token: str) -> None:
         job = found[token]
         assert job is not None
-        await ledger.store(ledger.expect(token, job, Answer(f"{token}-{number}", Tokens(output_tokens=1), 0.25)))
+        await ledger.store(ledger.expect(job, Answer(f"{token}-{number}", Tokens(output_tokens=1), 0.25)))
 
     await asyncio.gather(*(count(number, token) for number in range(8) for token in tokens))
     day, month, all_ = accounts("SHOP", now())
@@ -256,7 +255,7 @@ async def test_a_budget_is_not_called_spent_because_it_was_read_while_an_answer_
     _, token = await open_job(db, project_key="SHOP", max_cost_usd=1.0, daily_budget_usd=1.0)
     job = await repository.find(digest(token))
     assert job is not None
-    storing = asyncio.create_task(ledger.store(ledger.expect(token, job, Answer("1", Tokens(output_tokens=1), 0.6))))
+    storing = asyncio.create_task(ledger.store(ledger.expect(job, Answer("1", Tokens(output_tokens=1), 0.6))))
     await repository.stored.wait()
     assert await ledger.find(token) is not None
     await ledger.spent(job)

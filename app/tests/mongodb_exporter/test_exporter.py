@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,6 +13,7 @@ from sdlc_agents.mongo import Client, Database
 from sdlc_agents.mongodb_exporter.service import serve_exporter
 from sdlc_agents.settings import MongoSettings
 from support.backends import Backends, MakeSettings
+from support.processes import free_port
 from support.proxy import CuttableProxy
 
 Values = dict[str, list[tuple[dict[str, str], float]]]
@@ -65,11 +65,6 @@ async def _running(settings: MongoSettings) -> AsyncIterator[Exporter]:
         await task
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture
 async def exporter_url(client: Client, backends: Backends) -> AsyncIterator[str]:
     """The address of the database with a user that may do what the exporter's user may, and nothing else."""
@@ -82,7 +77,7 @@ async def exporter_url(client: Client, backends: Backends) -> AsyncIterator[str]
 
 @pytest.fixture
 async def exporter(exporter_url: str, make_settings: MakeSettings) -> AsyncIterator[Exporter]:
-    async with _running(make_settings(MongoSettings, mongo_url=exporter_url, metrics_port=_free_port())) as running:
+    async with _running(make_settings(MongoSettings, mongo_url=exporter_url, metrics_port=free_port())) as running:
         yield running
 
 
@@ -138,7 +133,7 @@ async def test_a_user_without_the_rights_is_counted_and_the_rest_still_answered(
     await client.admin.command("createUser", name, pwd=password, roles=[])
     url = f"mongodb://{name}:{password}@{backends.mongo_url.rpartition('@')[2]}"
     try:
-        async with _running(make_settings(MongoSettings, mongo_url=url, metrics_port=_free_port())) as exporter:
+        async with _running(make_settings(MongoSettings, mongo_url=url, metrics_port=free_port())) as exporter:
             values = await exporter.values()
     finally:
         await client.admin.command("dropUser", name)
@@ -152,7 +147,7 @@ async def test_a_user_without_the_rights_is_counted_and_the_rest_still_answered(
 async def test_a_member_that_is_away_is_down_and_comes_back(
     mongo_proxy: CuttableProxy, make_settings: MakeSettings
 ) -> None:
-    settings = make_settings(MongoSettings, mongo_url=mongo_proxy.url, metrics_port=_free_port())
+    settings = make_settings(MongoSettings, mongo_url=mongo_proxy.url, metrics_port=free_port())
     async with _running(settings) as exporter:
         assert (await exporter.values())["mongodb_up"] == [({}, 1.0)]
 

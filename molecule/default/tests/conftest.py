@@ -7,6 +7,7 @@ alone may stand on another host (scenario bookworm).
 | fixture | what |
 | --- | --- |
 | `host` | the appliance, as a testinfra host over one SSH connection that stays open |
+| `appliance` | the same as its users see it: `journey.Appliance` |
 | `broker` | the host of group rabbitmq, which may be the same |
 | `outside` | another machine on the lab's network: curl, openssl, nmap, nc, Python with pymongo and pika |
 | `lab` | names, addresses and files of the lab: see `Lab` |
@@ -41,6 +42,7 @@ sys.path.insert(0, str(CHECKOUT / "molecule"))
 
 from lab import hosts, paths  # noqa: E402 - found by the line above
 from lab import outside as outside_host  # noqa: E402
+from lab.journey import Appliance  # noqa: E402
 from lab.mirror import server as mirror_server  # noqa: E402
 from lab.services import SERVICES_ADDRESS  # noqa: E402
 
@@ -126,6 +128,12 @@ def over_ssh(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Host]:
 def host(lab: Lab, over_ssh: Callable[[str], Host]) -> Host:
     """The appliance over SSH."""
     return over_ssh(lab.address)
+
+
+@pytest.fixture(scope="session")
+def appliance(lab: Lab) -> Appliance:
+    """The appliance as its users see it."""
+    return Appliance(next(found for found in hosts.known() if found.name == lab.name), lab.inventory)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from lab import hosts, journey
+from lab import journey
 from lab.journey import Appliance
 from lab.services.jira import payload
 
@@ -170,13 +170,6 @@ def references() -> dict[str, str]:
     return {entry["ref"]: entry["object"]["sha"] for entry in json.loads(answer.body)}
 
 
-def content(path: str, key: str) -> bytes:
-    """A file of a ticket's branch."""
-    answer = journey.gitea(f"{REPOSITORY}/raw/{path}?ref=feature/{key}", accept="*/*")
-    assert answer.status == 200, answer.body
-    return bytes(answer.body)
-
-
 def changed(run: Run) -> set[str]:
     """The references that differ, without those that the forge keeps of pull requests."""
     names = run.before.keys() | run.after.keys()
@@ -185,27 +178,25 @@ def changed(run: Run) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def appliance(lab: Any) -> Appliance:
-    """The host, with a project registered whose repository is the shop."""
-    host = next(found for found in hosts.known() if found.name == lab.name)
-    made = Appliance(host, lab.inventory)
-    made.register(PROJECT)
-    return made
+def registered(appliance: Appliance) -> Appliance:
+    """The appliance, with a project whose repository is the shop."""
+    appliance.register(PROJECT)
+    return appliance
 
 
 Play = Callable[[str], Run]
 
 
 @pytest.fixture(scope="module")
-def play(appliance: Appliance) -> Play:
+def play(registered: Appliance) -> Play:
     """`play(script)`: a ticket whose agent runs the script, to its end."""
 
     def run(script: str) -> Run:
         key = f"{PROJECT}-{uuid.uuid4().hex[:8].upper()}"
         before = references()
         ticket = payload.Ticket(key, "A hostile ticket", f"[[lab:bash]]\n```bash\n{script}\n```\n")
-        assert appliance.send(ticket).status == 200
-        return Run(key, appliance.wait(key, SECONDS), before, references())
+        assert registered.send(ticket).status == 200
+        return Run(key, registered.wait(key, SECONDS), before, references())
 
     return run
 
@@ -245,7 +236,7 @@ def survey(play: Play, targets: list[tuple[str, int]]) -> Survey:
     script = f"TARGETS='{listed}' BRIDGES='{bridges}' python3 - <<'PROBE'\n{SURVEY}\nPROBE"
     run = play(script)
     assert run.development["status"] == "completed", run.development["error_message"]
-    text = content("survey.json", run.key).decode()
+    text = journey.branch_file(run.key, "survey.json").decode()
     return Survey(run, text, json.loads(text))
 
 
@@ -341,11 +332,11 @@ def test_a_run_that_takes_all_it_can_ends_in_bounds_and_costs_no_other_service_a
     eventually(fresh, timeout=RESTART_SECONDS)
 
 
-def test_after_all_of_that_the_next_ticket_becomes_a_pull_request(appliance: Appliance) -> None:
+def test_after_all_of_that_the_next_ticket_becomes_a_pull_request(registered: Appliance) -> None:
     key = f"{PROJECT}-{uuid.uuid4().hex[:8].upper()}"
     ticket = payload.Ticket(key, "Add a discount to the cart", "Customers with a voucher get ten percent off.")
-    assert appliance.send(ticket).status == 200
-    development = appliance.wait(key, SECONDS)
+    assert registered.send(ticket).status == 200
+    development = registered.wait(key, SECONDS)
     assert development["status"] == "completed", development["error_message"]
     assert "discount" in journey.pull_request_diff(development["pr_mr_url"])
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from lab import hosts, journey
+from lab import journey
 from lab.journey import Appliance
 from lab.services import SERVICES_ADDRESS, https
 from lab.services.gitea.instance import ADMIN
@@ -76,10 +76,8 @@ def told(lab: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def play(lab: Any, told: str) -> Play:
+def play(appliance: Appliance, told: str) -> Play:
     """Have a run of a project with this policy install the package; the ticket's key."""
-    host = next(found for found in hosts.known() if found.name == lab.name)
-    appliance = Appliance(host, lab.inventory)
     assert told
 
     def run(project: str, agent: Mapping[str, object]) -> str:
@@ -95,10 +93,8 @@ def play(lab: Any, told: str) -> Play:
 
 
 def content(path: str, key: str) -> str:
-    """A file of a ticket's branch."""
-    answer = journey.gitea(f"/api/v1/repos/demo/shop/raw/{path}?ref=feature/{key}", accept="*/*")
-    assert answer.status == 200, answer.body
-    return answer.body.decode()
+    """A file of a ticket's branch, as text."""
+    return journey.branch_file(key, path).decode()
 
 
 def tunnels(host: Host) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from lab import hosts, journey
+from lab import journey
 from lab.journey import Appliance
 from lab.services.https import Answer
 from lab.services.jira import payload
@@ -16,13 +16,10 @@ from lab.services.jira.send_webhook import send_webhook
 PROJECT = "SHOP"
 
 
-@pytest.fixture(scope="module")
-def appliance(lab: Any) -> Appliance:
-    """The host as its users see it, with a project registered."""
-    host = next(found for found in hosts.known() if found.name == lab.name)
-    made = Appliance(host, lab.inventory)
-    made.register(PROJECT)
-    return made
+@pytest.fixture(scope="module", autouse=True)
+def project(appliance: Appliance) -> None:
+    """The project of these tickets is registered."""
+    appliance.register(PROJECT)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ _ZERO_WIDTH = "\u200b"
 class ConfigurationApi:
     """Where people call the configuration API; without its public `url` they are told the path alone."""
 
-    url: str | None = None
+    url: str = ""
 
     def link(self, text: str, path: str) -> str:
         """Markdown."""
@@ -27,7 +27,7 @@ class ConfigurationApi:
         return f"{method} {self._at(path)}" if self.url else f"{method} {path} of the configuration API"
 
     def _at(self, path: str) -> str:
-        return f"{(self.url or '').rstrip('/')}{path}"
+        return f"{self.url.rstrip('/')}{path}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def pull_request_body(
     ticket = f"[{issue_key}]({ticket_url})" if ticket_url else issue_key
     said = harmless(summary.strip())[:_SUMMARY_CHARACTERS] or "(the agent left no summary)"
     checks = f"{check_markdown(check)}\n\n" if check else ""
-    transcript = api.link("what they did, step by step", f"/api/developments/{claim.development_id}/transcript")
+    transcript = api.link("what they did, step by step", _path(claim.development_id, "transcript"))
     return f"""\
 Ticket: {ticket}
 
@@ -74,7 +74,7 @@ def start_comment(document: Mapping[str, Any], marker: str, api: ConfigurationAp
     where = f"{document['repository_url']} on branch {document['branch_name']}"
     lines = [
         f"The SDLC AI Agents began to work on this ticket{attempt}, in {where}.",
-        f"To stop it: {api.call('POST', _development(document, 'cancel'))}",
+        f"To stop it: {api.call('POST', _path(document['_id'], 'cancel'))}",
         *([harmless(remark)] if remark else []),
     ]
     return "\n\n".join(lines) + f"\n\n{marker}"
@@ -91,7 +91,7 @@ def ticket_comment(document: Mapping[str, Any], marker: str, api: ConfigurationA
     if (document.get("attempts") or 0) > 1:
         figures.append(f"Attempts: {document['attempts']}")
     again = (
-        f"retry it ({api.call('POST', _development(document, 'retry'))}), or move the ticket to the trigger status "
+        f"retry it ({api.call('POST', _path(document['_id'], 'retry'))}), or move the ticket to the trigger status "
         "again"
     )
     if document["status"] == "completed":
@@ -113,8 +113,8 @@ def ticket_comment(document: Mapping[str, Any], marker: str, api: ConfigurationA
     return "\n\n".join([*lines, " | ".join(figures)]) + f"\n{marker}"
 
 
-def _development(document: Mapping[str, Any], action: str) -> str:
-    return f"/api/developments/{document['_id']}/{action}"
+def _path(development_id: str, what: str) -> str:
+    return f"/api/developments/{development_id}/{what}"
 
 
 def harmless(text: str) -> str:

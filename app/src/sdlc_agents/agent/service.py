@@ -83,7 +83,7 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
     mirrors = None
     if settings.mirror_dir is not None:
         mirrors = Mirrors(settings.mirror_dir, settings.mirror_max_mb * 1024**2, MirrorMetrics(registry))
-    api = ConfigurationApi(settings.configuration_api_public_url)
+    api = ConfigurationApi(settings.configuration_api_public_url or "")
     tools = Tools(
         settings=settings,
         developments=developments,

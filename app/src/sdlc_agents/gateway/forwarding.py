@@ -73,14 +73,14 @@ class Gateway:
             raise
         self._metrics.answered(ask.listed, response.status)
         meter = UsageMeter(request_bytes=len(body), streaming=ask.streaming)
-        return _Passing(self, token, job, ask, response, meter if counted and response.status == _OK else None)
+        return _Passing(self, job, ask, response, meter if counted and response.status == _OK else None)
 
     async def close(self) -> None:
         """Finish counting."""
         if self._storing:
             await asyncio.wait(self._storing, timeout=5)
 
-    def ended(self, token: str, job: Job, ask: Ask, meter: UsageMeter | None) -> asyncio.Task[None] | None:
+    def ended(self, job: Job, ask: Ask, meter: UsageMeter | None) -> asyncio.Task[None] | None:
         """An answer is over: free its place and count what it used; the task ends when that is stored."""
         self._leave(job)
         if meter is None:
@@ -88,7 +88,7 @@ class Gateway:
         tokens = meter.tokens()
         answer = Answer(uuid.uuid4().hex, tokens, cost(ask.price, tokens))
         self._metrics.used(ask.listed, tokens, answer.cost_usd)
-        task = asyncio.create_task(self._store(self._ledger.expect(token, job, answer)), name="store")
+        task = asyncio.create_task(self._store(self._ledger.expect(job, answer)), name="store")
         self._storing.add(task)
         task.add_done_callback(self._storing.discard)
         return task
@@ -155,11 +155,10 @@ class _Passing(StreamingResponse):
     """The API's answer, passed on unchanged; counted at its end, whoever ended it."""
 
     def __init__(
-        self, gateway: Gateway, token: str, job: Job, ask: Ask, response: UpstreamAnswer, meter: UsageMeter | None
+        self, gateway: Gateway, job: Job, ask: Ask, response: UpstreamAnswer, meter: UsageMeter | None
     ) -> None:
         super().__init__(self._body(), response.status, response.headers)
         self._gateway = gateway
-        self._token = token
         self._job = job
         self._ask = ask
         self._response = response
@@ -172,7 +171,7 @@ class _Passing(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             if not self._stored:
-                self._gateway.ended(self._token, self._job, self._ask, self._meter)
+                self._gateway.ended(self._job, self._ask, self._meter)
             await self._response.close()
 
     async def _body(self) -> AsyncIterator[bytes]:
@@ -182,7 +181,7 @@ class _Passing(StreamingResponse):
             yield chunk
         # The answer ends for the runner when its cost is stored, so that its next request meets the right budget.
         self._stored = True
-        task = self._gateway.ended(self._token, self._job, self._ask, self._meter)
+        task = self._gateway.ended(self._job, self._ask, self._meter)
         if task is not None:
             await asyncio.shield(task)
 

@@ -99,9 +99,9 @@ class Ledger:
             self._metrics.budget(budget, used[budget.account.id])
         return first_spent(held, used)
 
-    def expect(self, token: str, job: Job, answer: Answer) -> Entry:
+    def expect(self, job: Job, answer: Answer) -> Entry:
         """An answer that is over: from now on it counts here, and after `store` everywhere."""
-        entry = Entry(job, digest(token), answer, accounts(job.project_key, now()))
+        entry = Entry(job, answer, accounts(job.project_key, now()))
         for key in entry.counted_in():
             self._unstored[key] = self._unstored.get(key, 0.0) + answer.cost_usd
         return entry
@@ -118,7 +118,7 @@ class Ledger:
             self._failed.discard(entry.answer.answer_id)
             raise UnavailableError("the database is not available")
         usd = entry.answer.cost_usd
-        self._jobs.change(entry.token_sha256, lambda kept: kept.with_more(usd))
+        self._jobs.change(entry.job.token_sha256, lambda kept: kept.with_more(usd))
         for account in entry.accounts:
             self._sums.change(account.id, lambda kept: kept + usd)
         self.forget(entry)

@@ -16,6 +16,7 @@ from sdlc_agents.spending.repository import SpendingRepository, Spent
 
 _ANSWERS_REMEMBERED = 200
 _FIELDS = (
+    "token_sha256",
     "development_id",
     "project_key",
     "expires_at",
@@ -31,6 +32,7 @@ class Job:
     """What the gateway knows of a job."""
 
     job_id: str
+    token_sha256: str
     development_id: str
     project_key: str | None
     expires_at: datetime
@@ -64,16 +66,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Entry:
-    """An answer with the job, by its token's digest too, and the accounts that it goes to."""
+    """An answer with the job and the accounts that it goes to."""
 
     job: Job
-    token_sha256: str
     answer: Answer
     accounts: tuple[Account, ...]
 
     def counted_in(self) -> tuple[str, ...]:
         """The keys of these: the token's digest for the job, and the accounts' ids."""
-        return self.token_sha256, *(account.id for account in self.accounts)
+        return self.job.token_sha256, *(account.id for account in self.accounts)
 
     def spent(self) -> Spent:
         """As the accounts take it."""
@@ -157,6 +158,7 @@ def _counted(entry: Entry) -> UpdateOne:
 def _to_job(document: Document) -> Job:
     return Job(
         job_id=str(document["_id"]),
+        token_sha256=str(document["token_sha256"]),
         development_id=str(document["development_id"]),
         project_key=document.get("project_key"),
         expires_at=document["expires_at"],

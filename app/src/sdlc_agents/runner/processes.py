@@ -59,7 +59,7 @@ def family(of: int | None = None) -> dict[int, Member]:
     for name in os.listdir(_PROC):  # noqa: PTH208 - several times a second
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/stat", "rb", buffering=0) as file:  # noqa: PTH123
+                with open(f"{_PROC}/{name}/stat", "rb", buffering=0) as file:  # noqa: PTH123
                     # `pid (comm) state ppid …`; comm may hold anything, also brackets.
                     fields = file.read().rpartition(b") ")[2].split()
             except OSError:
