@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from agent.conftest import StartConsumer
-from agent.world import World, bash, jira_with_a_ticket
+from agent.world import World, bash, comments, jira_with_a_ticket
 from support.lab import API_KEY, JIRA_TOKEN
 from support.proxy import CuttableProxy
 from support.waiting import until
@@ -418,8 +418,7 @@ async def test_the_ticket_is_told_once_how_it_ended(world: World, start_consumer
                 {"_id": development_id}, {"$set": {"notices": {"ticket": "pending"}}}
             )
             await until(is_told)
-        told = [entry["body"] for entry in (await jira.get(f"/issue/{key}/comment")).json()["comments"]]
-    # The emulator lists comments of one minute in any order.
+        told = await comments(jira, key)
     began, end = sorted(told, key=lambda body: "began to work" not in body)
     assert f"began to work on this ticket, in {document['repository_url']} on branch feature/{key}" in began
     assert f"POST /api/developments/{development_id}/cancel" in began

@@ -3,14 +3,12 @@
 import re
 from typing import Any
 
-import httpx
 import pytest
 
 from agent.conftest import StartConsumer
-from agent.world import World, bash, jira_with_a_ticket
+from agent.world import World, bash, jira_with_a_ticket, told_ends
 from sdlc_agents.developments.schemas import DevelopmentOutput, TranscriptEventOutput
 from support.lab import JIRA_TOKEN
-from support.waiting import until
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -64,7 +62,7 @@ async def test_a_repaired_failure_is_published_and_told_on_the_ticket(
         await world.send(development_id)
         document = await world.developments.ended(development_id, 200)
         assert document["status"] == "completed", document["error_message"]
-        comments = await _comments(jira, key)
+        (told,) = await told_ends(jira, key)
     assert (document["check"]["result"], document["check"]["round"]) == ("passed", 2)
     assert await repository.content("state", f"feature/{key}") == "good\n"
     (pull_request,) = await repository.pull_requests()
@@ -72,21 +70,9 @@ async def test_a_repaired_failure_is_published_and_told_on_the_ticket(
     files = await repository.call("GET", f"/pulls/{pull_request['number']}/files")
     assert [file["filename"] for file in files] == ["state"]
     assert not pull_request["draft"]
-    (line,) = re.findall(r"^Checks: .*$", comments[0], re.MULTILINE)
+    (line,) = re.findall(r"^Checks: .*$", told, re.MULTILINE)
     assert "passed in" in line
     assert document["turns"] == 4
-
-
-async def _comments(jira: httpx.AsyncClient, key: str) -> list[str]:
-    found: list[str] = []
-
-    async def told() -> bool:
-        answer = (await jira.get(f"/issue/{key}/comment")).json()
-        found[:] = [comment["body"] for comment in answer["comments"]]
-        return bool(found)
-
-    await until(told, 30)
-    return found
 
 
 async def test_what_a_failing_check_prints_is_shown_without_effects_and_without_secrets(

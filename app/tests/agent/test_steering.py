@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.conftest import StartConsumer
-from agent.world import World, bash, jira_with_a_ticket
+from agent.world import World, bash, jira_with_a_ticket, told_ends
 from sdlc_agents.apikeys.keys import Caller, Scope
 from sdlc_agents.developments.service import DevelopmentService
 from sdlc_agents.errors import ConflictError
@@ -277,32 +277,18 @@ async def test_the_ticket_is_told_of_each_cancellation(
 ) -> None:
     await world.repository()
     async with jira_with_a_ticket() as (port, jira, key):
-
-        async def comments(number: int) -> list[str]:
-            """So many that tell of an end, oldest first."""
-            found: list[str] = []
-
-            async def there() -> bool:
-                nonlocal found
-                listed = (await jira.get(f"/issue/{key}/comment")).json()["comments"]
-                found = [entry["body"] for entry in listed if "Outcome: " in entry["body"]]
-                return len(found) == number
-
-            await until(there, 30)
-            return found
-
         settings = {"JIRA_API_URL": f"http://127.0.0.1:{port}", "JIRA_API_TOKEN": JIRA_TOKEN}
         development_id = await world.developments.queue(bash("python3 -c 'import time; time.sleep(57)'"))
         await world.db["developments"].update_one({"_id": development_id}, {"$set": {"jira_issue_key": key}})
         await steering.cancel(development_id, PERSON)
         # Jira is plain HTTP on loopback here, which the egress proxy does not carry.
         async with start_consumer(EGRESS_PROXY_URL="", **settings):
-            await comments(1)
+            await told_ends(jira, key, 1)
             await steering.retry(development_id, PERSON)
             await world.until_running(development_id)
             await steering.cancel(development_id, PERSON)
             asked = time.monotonic()
-            told = await comments(2)
+            told = await told_ends(jira, key, 2)
             assert time.monotonic() - asked < 5
     for comment in told:
         assert "stopped working on this ticket: cancelled by Ops key" in comment

@@ -9,7 +9,7 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from pydantic import SecretStr
 
-from agent.world import jira_with_a_ticket
+from agent.world import comments, jira_with_a_ticket
 from sdlc_agents.agent.development import Claim, Outcome
 from sdlc_agents.agent.notices import ErrorQueue, Notices
 from sdlc_agents.agent.repository import DevelopmentRepository
@@ -76,8 +76,7 @@ class Desk:
             await client.aclose()
 
     async def comments(self) -> list[str]:
-        listed = (await self.rest.get(f"/issue/{self.key}/comment")).json()["comments"]
-        return [comment["body"] for comment in listed]
+        return await comments(self.rest, self.key)
 
     async def status(self) -> str:
         return str((await self.rest.get(f"/issue/{self.key}")).json()["fields"]["status"]["name"])

@@ -109,3 +109,20 @@ async def jira_with_a_ticket() -> AsyncIterator[tuple[int, httpx.AsyncClient, st
     ):
         fields = {"project": {"key": "SHOP"}, "issuetype": {"name": "Story"}, "summary": "Better"}
         yield port, jira, (await jira.post("/issue", json={"fields": fields})).json()["key"]
+
+
+async def comments(jira: httpx.AsyncClient, key: str) -> list[str]:
+    """What the ticket was told so far; Jira lists comments of one minute in any order."""
+    return [comment["body"] for comment in (await jira.get(f"/issue/{key}/comment")).json()["comments"]]
+
+
+async def told_ends(jira: httpx.AsyncClient, key: str, number: int = 1) -> list[str]:
+    """The comments that tell of an end, once there are so many; `TimeoutError` when there never are."""
+    found: list[str] = []
+
+    async def there() -> bool:
+        found[:] = [body for body in await comments(jira, key) if "Outcome: " in body]
+        return len(found) == number
+
+    await until(there, 30)
+    return found
