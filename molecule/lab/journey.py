@@ -211,12 +211,22 @@ def branch_file(key: str, path: str) -> bytes:
     return answer.body
 
 
+def pull_request(url: str) -> dict[str, Any]:
+    """The pull request at *url* of the lab's Gitea, as its API shows it."""
+    found: dict[str, Any] = json.loads(_of_pull_request(url, "", "application/json"))
+    return found
+
+
 def pull_request_diff(url: str) -> str:
     """The diff of the pull request at *url* of the lab's Gitea."""
+    return _of_pull_request(url, ".diff", "text/plain").decode()
+
+
+def _of_pull_request(url: str, suffix: str, accept: str) -> bytes:
     found = re.fullmatch(r"https://gitea\.lab/([\w-]+)/([\w-]+)/pulls/(\d+)", url)
     if not found:
         raise LabError(f"not a pull request of the lab's Gitea: {url}")
-    answer = gitea(f"/api/v1/repos/{found[1]}/{found[2]}/pulls/{found[3]}.diff", accept="text/plain")
+    answer = gitea(f"/api/v1/repos/{found[1]}/{found[2]}/pulls/{found[3]}{suffix}", accept=accept)
     if answer.status != 200:
-        raise LabError(f"gitea answered {answer.status} for the diff of {url}")
-    return answer.body.decode()
+        raise LabError(f"gitea answered {answer.status} for {url}{suffix}")
+    return answer.body

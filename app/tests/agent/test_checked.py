@@ -26,6 +26,10 @@ REPAIRED = {"result": "failed", "round": 2}
         ({}, "make test passed in 12 s"),
         ({"round": 2}, "make test passed in 12 s after one repair round"),
         (REPAIRED | {"exit_status": 2}, "make test failed (exit 2) after one repair round"),
+        (
+            {"result": "failed", "exit_status": 127},
+            "make test failed (exit 127: a program is missing in the sandbox; app_agent_runner_packages adds it)",
+        ),
         (REPAIRED | {"exit_status": -9}, "make test failed (signal 9) after one repair round"),
         (REPAIRED | {"exit_status": None}, "make test failed (it was stopped) after one repair round"),
         (

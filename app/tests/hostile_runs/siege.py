@@ -129,6 +129,7 @@ class Siege:
                 assert namespace.processes() == []
                 namespace.close()
         assert not self.canary.exists(), self.canary.read_text()
+        await self._it_was_tried(development_id)
         await self._no_credential_is_anywhere(case, development_id, attacker, comment)
         for path, content in case.holds.items():
             assert await repository.content(path, f"feature/{key}") == content
@@ -167,6 +168,11 @@ class Siege:
         document = await other.ended(await innocent.queue("Please write it down."))
         assert document["status"] == "completed", document["error_message"]
         assert len(await repository.pull_requests()) == 1
+
+    async def _it_was_tried(self, development_id: str) -> None:
+        """An attack that Claude Code's own caution stops proves nothing of the sandbox."""
+        refusal = {"development_id": development_id, "type": "tool", "content": {"$regex": "^Permission to use "}}
+        assert await self.world.db["agent_events"].find_one(refusal) is None
 
     async def _no_credential_is_anywhere(
         self, case: Case, development_id: str, attacker: Attacker, comment: bytes

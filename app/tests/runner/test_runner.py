@@ -234,6 +234,24 @@ async def test_a_tool_that_the_job_does_not_allow_is_refused_however_it_is_calle
     assert not trace.exists()
 
 
+SENSITIVE = ("Makefile", ".npmrc", ".vscode/settings.json", ".husky/pre-commit", ".mcp.json", ".gitmodules")
+
+
+@pytest.mark.parametrize("path", SENSITIVE)
+@pytest.mark.parametrize("tool", ["bash", "write"])
+async def test_what_claude_code_calls_sensitive_is_work_like_any_other(
+    client: Client, repository: Path, tool: str, path: str
+) -> None:
+    content = "test:\n\t@echo $$(cat state) $${HOME}"
+    prompt = bash(f"mkdir -p $(dirname {path})\ncat > {path} <<'END'\n{content}\nEND")
+    if tool == "write":
+        prompt = f"[[lab:write path={path}]]\n```text\n{content}\n```\n"
+    await client.run(prompt=prompt)
+    (result,) = (event for event in client.events if event["type"] == "tool" and event["phase"] == "result")
+    assert not result["is_error"], result["content"]
+    assert git(repository, "show", f"{await client.result(repository)}:{path}") == content
+
+
 async def test_a_shallow_start_is_enough(client: Client, repository: Path, tmp_path: Path) -> None:
     for number in range(4):
         commit(repository, {"README.md": f"# {number}\n"})

@@ -43,7 +43,7 @@ def gitea(authority: trustme.CA, authority_file: Path, tmp_path_factory: pytest.
     """A real Gitea behind TLS, started (and built, where the lab's cache lacks it) by the lab's code."""
     directory = tmp_path_factory.mktemp("gitea")
     local = lab_module("services.gitea.local")
-    plain = local.start_local(directory)
+    plain = local.start_local(directory, free_port())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     try:

@@ -272,7 +272,7 @@ async def _forge(stack: AsyncExitStack, folder: Path) -> tuple[Gate, Gitea]:
     authority_file = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(authority_file))
     local = lab_module("services.gitea.local")
-    plain = await asyncio.to_thread(local.start_local, folder)
+    plain = await asyncio.to_thread(local.start_local, folder, free_port())
     stack.callback(local.stop_local, plain.url)
     forge = await stack.enter_async_context(gate(_port(plain.url)))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -141,10 +141,24 @@ def test_a_service_answers_health_and_ready_and_metrics(host: Any, containers: M
     assert "# TYPE" in host.check_output(f"curl --silent --fail {base}/metrics")
 
 
-def test_all_services_run_from_one_image_and_no_other_is_kept(host: Any, containers: Mapping[str, Any]) -> None:
-    images = {fact["Config"]["Image"] for fact in containers.values()}
-    assert len(images) == 1
-    assert host.check_output("docker images --format '{{.Repository}}:{{.Tag}}' sdlc-agents").split() == sorted(images)
+def test_services_run_from_one_image_and_runners_from_one_with_tools_and_no_other_is_kept(
+    host: Any, containers: Mapping[str, Any]
+) -> None:
+    used = {name: fact["Config"]["Image"] for name, fact in containers.items()}
+    runners = {image for name, image in used.items() if name.startswith("agent-runner-")}
+    others = {image for name, image in used.items() if not name.startswith("agent-runner-")}
+    assert (len(runners), len(others), runners & others) == (1, 1, set())
+    kept = host.check_output(
+        "docker images --format '{{.Repository}}:{{.Tag}}' --filter label=sdlc-agents.image"
+    ).split()
+    bases = {name for name in kept if name.startswith(("sdlc-agents-base:", "sdlc-agents-runner-base:"))}
+    assert (len(bases), sorted(kept)) == (2, sorted(runners | others | bases))
+
+
+def test_only_runners_have_the_tools_of_projects(host: Any, containers: Mapping[str, Any]) -> None:
+    have = [name for name in containers if host.run(f"docker exec {name} sh -c 'command -v make'").rc == 0]
+    assert have == [name for name in containers if name.startswith("agent-runner-")]
+    assert have
 
 
 def test_a_runner_has_an_empty_place_to_work_in_and_may_run_programs_there(host: Any) -> None:

@@ -12,6 +12,8 @@ _SHOWN_CHARACTERS = 3000
 _ZERO_WIDTH = "\u200b"
 _TICKS = re.compile(r"`+")
 _CONTROL = re.compile(r"[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+_NOT_FOUND = 127
+"""A shell's exit status for a command that it does not find."""
 _REASONS = {
     "time_limit": "the run's time was over",
     "turn_limit": "the run's turns were used up",
@@ -69,6 +71,8 @@ def _came_to(check: Mapping[str, Any]) -> str:
         words = f"did not end within {took}"
     elif status is None:
         words = "failed (it was stopped)"
+    elif status == _NOT_FOUND:
+        words = "failed (exit 127: a program is missing in the sandbox; app_agent_runner_packages adds it)"
     else:
         words = f"failed ({f'exit {status}' if status >= 0 else f'signal {-status}'})"
     if check["round"] > 1:

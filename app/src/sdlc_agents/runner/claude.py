@@ -8,6 +8,7 @@ https://docs.claude.com/en/api/agent-sdk/python
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -15,9 +16,13 @@ from claude_agent_sdk import (
     AssistantMessage,
     ClaudeAgentOptions,
     ClaudeSDKError,
+    PermissionResult,
+    PermissionResultAllow,
+    PermissionResultDeny,
     ResultMessage,
     SystemMessage,
     TextBlock,
+    ToolPermissionContext,
     ToolResultBlock,
     ToolUseBlock,
     UserMessage,
@@ -116,8 +121,8 @@ class ClaudeRun:
             model=job.model,
             system_prompt={"type": "preset", "preset": "claude_code", "append": _RULES},
             tools=list(job.tools),
-            allowed_tools=list(job.tools),
-            permission_mode="dontAsk",
+            can_use_tool=self._permit,
+            permission_mode="default",
             setting_sources=[],
             strict_mcp_config=True,
             verbatim_prompts=True,
@@ -127,6 +132,16 @@ class ClaudeRun:
             max_buffer_size=_LINE_BYTES,
             stderr=self._keep_stderr,
         )
+
+    async def _permit(self, tool: str, _given: dict[str, Any], _context: ToolPermissionContext) -> PermissionResult:
+        """What a person at the terminal would be asked: the sandbox is the barrier, so the answer is the job's tools.
+
+        With a mode that asks nobody, Claude Code refuses what it calls sensitive though the tool is allowed: `.npmrc`,
+        `.vscode/`, any `$$(…)` in a Makefile.
+        """
+        if tool in self.job.tools:
+            return PermissionResultAllow()
+        return PermissionResultDeny(message=f"{tool} is not among the tools of this project")
 
     def _environment(self) -> dict[str, str]:
         home, temporary = str(self.directory.home), str(self.directory.temporary)

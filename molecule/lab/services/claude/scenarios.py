@@ -5,6 +5,7 @@
 | none, or `default` | looks around, reads a file, changes it (or writes one), runs the tests, sums up |
 | `nothing` | answers at once and changes nothing |
 | `bash` | runs the prompt's first fenced code block, tells what it printed; `anyway=1`: also if Bash is not offered |
+| `write path=NAME` | writes the prompt's first fenced code block to that path, with the tool for it |
 | `tools` | answers with the names of the tools on offer |
 | `repair` | as bash; asked again in the same session, runs the next code block, the last again and again |
 | `big mib=4` | leaves a file of that many MiB of random bytes in the work tree |
@@ -156,10 +157,24 @@ def bash(conversation: Conversation) -> Turn:
     """Run the prompt's first code block."""
     if conversation.steps:
         return Turn(f"It printed:\n\n{conversation.steps[0].result[:_RESULT_LIMIT] or '(nothing)'}")
+    return _bash("Running the ticket's command.", _block(conversation).strip(), "Run the ticket's command")
+
+
+def write(conversation: Conversation) -> Turn:
+    """Write the prompt's first code block to a file."""
+    path = conversation.marker.settings.get("path", "")
+    if not path:
+        raise ValueError("the script 'write' needs a path: [[lab:write path=NAME]]")
+    if conversation.steps:
+        return Turn(f"It said:\n\n{conversation.steps[0].result[:_RESULT_LIMIT]}")
+    return Turn(f"I'll write {path}.", "Write", {"file_path": path, "content": _block(conversation)})
+
+
+def _block(conversation: Conversation) -> str:
     found = _FENCE.search(conversation.prompt)
     if not found:
-        raise ValueError("the script 'bash' needs a fenced code block in the prompt")
-    return _bash("Running the ticket's command.", found.group(1).strip(), "Run the ticket's command")
+        raise ValueError(f"the script {conversation.marker.name!r} needs a fenced code block in the prompt")
+    return found.group(1)
 
 
 def tools(conversation: Conversation) -> Turn:
@@ -200,6 +215,7 @@ SCRIPTS: Mapping[str, Callable[[Conversation], Turn]] = MappingProxyType(
         "error": default,
         "nothing": nothing,
         "bash": bash,
+        "write": write,
         "tools": tools,
         "repair": repair,
         "big": big,

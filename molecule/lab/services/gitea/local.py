@@ -28,13 +28,14 @@ class LocalGitea(NamedTuple):
 _running: dict[str, subprocess.Popen[bytes]] = {}
 
 
-def start_local(directory: Path) -> LocalGitea:
+def start_local(directory: Path, port: int = 0) -> LocalGitea:
     """Start a Gitea that keeps everything in `directory` and holds `demo/shop`.
 
     A token of the administrator is in `directory/admin_token`, for what a test does as a person (merge,
-    close). Builds Gitea if the cache lacks it. `stop_local` ends it; so does the end of this process.
+    close). Without a port it takes one that is free just now. Builds Gitea if the cache lacks it.
+    `stop_local` ends it; so does the end of this process.
     """
-    port = _free_port()
+    port = port or _free_port()
     url = f"http://127.0.0.1:{port}"
     instance = Instance(build.ensure(), directory / "gitea", port, f"{url}/", getpass.getuser())
     instance.prepare()
