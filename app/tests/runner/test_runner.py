@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from runner.client import BRANCH, Client, alive, bash
+from runner.proxy import recording_proxy
 from sdlc_agents.mongo import Database
 from support.agents import RunnerProcesses
 from support.repositories import bundle, commit, git
@@ -202,15 +203,28 @@ async def test_tools_in_the_sandbox_are_told_of_the_proxy_and_the_authorities_bu
         assert line in shown
 
 
-async def test_the_proxy_is_shown_the_jobs_token_where_the_project_may_reach_anything(
+async def test_tools_reach_the_proxy_with_the_jobs_credentials_and_do_not_see_them(
     client: Client, runners: RunnerProcesses
 ) -> None:
-    client.url = await runners.start({"EGRESS_PROXY_URL": "http://127.0.0.1:9"})
     token = "sdlc-egress-0123456789"
-    await client.run(prompt=bash("env"), egress_token=token)
+    async with recording_proxy() as proxy:
+        client.url = await runners.start({"EGRESS_PROXY_URL": proxy.url})
+        # curl takes the address from the environment; the check's tools get the same one.
+        ask = "curl -sS --max-time 5 https://packages.example/ ; curl -sS --max-time 5 http://packages.example/x; env"
+        check = {"command": "curl -sS --max-time 5 https://check.example/; true", "timeout_seconds": 20}
+        await client.run(prompt=bash(f"echo x > x\n{ask}"), egress_token=token, check=check)
     assert client.events[-1]["type"] == "finished", client.events[-1]
-    shown = "\n".join(event["content"] for event in client.events if event["type"] == "tool")
-    assert f"https_proxy=http://{client.job['job_id']}:{token}@127.0.0.1:9" in shown
+    assert [(asked.line, asked.user) for asked in proxy.asked] == [
+        (line, f"{client.job['job_id']}:{token}")
+        for line in (
+            "CONNECT packages.example:443 HTTP/1.1",
+            "GET http://packages.example/x HTTP/1.1",
+            "CONNECT check.example:443 HTTP/1.1",
+        )
+    ]
+    shown = str(client.events)
+    assert "https_proxy=http://127.0.0.1:" in shown
+    assert token not in shown
     assert token not in runners.current[client.url].log.read_text()
 
 

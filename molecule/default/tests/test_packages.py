@@ -1,12 +1,13 @@
-"""A run installs a package with pip: from the registry that its project names, by the egress proxy, and in the log.
+"""A run installs a package: from the registry that its project names, by the egress proxy, and in the log.
 
-The registry is that of the lab's Gitea, with one small package, made and published here.
+The registries are those of the lab's Gitea, each with one small package, made and published here.
 """
 
 import base64
 import hashlib
 import io
 import json
+import tarfile
 import uuid
 import zipfile
 from collections.abc import Callable, Mapping
@@ -20,15 +21,26 @@ from lab.services.gitea.instance import ADMIN
 from lab.services.jira import payload
 from testinfra.host import Host
 
-NAME, VERSION = "sdlc-lab-till", "1.0"
-REGISTRY = "https://gitea.lab/api/packages/demo/pypi"
-INSTALL = f"""\
+NAME, VERSION = "sdlc-lab-till", "1.0.0"
+PACKAGES = "https://gitea.lab/api/packages/demo"
+INSTALL = {
+    "pip": f"""\
 python3 -m venv "$TMPDIR/tools"
-"$TMPDIR/tools/bin/pip" install --disable-pip-version-check --retries 0 --index-url {REGISTRY}/simple \
-    {NAME}=={VERSION} > pip.txt 2>&1
-echo "status $?" >> pip.txt
+"$TMPDIR/tools/bin/pip" install --disable-pip-version-check --retries 0 --index-url {PACKAGES}/pypi/simple \
+    {NAME}=={VERSION} > install.txt 2>&1
+echo "status $?" >> install.txt
 "$TMPDIR/tools/bin/python" -c "import sdlc_lab_till; print(sdlc_lab_till.TOLD)" > told.txt 2>&1 || true
-"""
+""",
+    "npm": f"""\
+mkdir "$TMPDIR/tools" && cd "$TMPDIR/tools" && npm init --yes > /dev/null && cd "$OLDPWD"
+echo "registry={PACKAGES}/npm/" > .npmrc
+cp .npmrc "$TMPDIR/tools/"
+npm --prefix "$TMPDIR/tools" install --userconfig .npmrc --no-audit --no-fund --fetch-retries 0 \
+    {NAME}@{VERSION} > install.txt 2>&1
+echo "status $?" >> install.txt
+NODE_PATH="$TMPDIR/tools/node_modules" node -e 'console.log(require("{NAME}").TOLD)' > told.txt 2>&1 || true
+""",
+}
 Play = Callable[..., str]
 
 
@@ -48,8 +60,65 @@ def wheel(told: str) -> bytes:
     return packed.getvalue()
 
 
+def tarball(told: str) -> bytes:
+    """The same for Node.js: https://docs.npmjs.com/cli/configuring-npm/package-json"""
+    files = {
+        "package/package.json": json.dumps({"name": NAME, "version": VERSION, "main": "index.js"}),
+        "package/index.js": f"exports.TOLD = {json.dumps(told)};\n",
+    }
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text.encode())
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return packed.getvalue()
+
+
+def wheel_upload(told: str) -> tuple[str, str, bytes, str]:
+    """Method, address, body and its type, as twine sends a wheel."""
+    content, boundary = wheel(told), uuid.uuid4().hex
+    fields = {"name": NAME, "version": VERSION, "sha256_digest": hashlib.sha256(content).hexdigest()}
+    parts = [f'form-data; name="{name}"\r\n\r\n{value}\r\n'.encode() for name, value in fields.items()]
+    file = f"sdlc_lab_till-{VERSION}-py3-none-any.whl"
+    parts.append(f'form-data; name="content"; filename="{file}"\r\n\r\n'.encode() + content + b"\r\n")
+    start = f"--{boundary}\r\nContent-Disposition: ".encode()
+    body = b"".join(start + part for part in parts) + f"--{boundary}--\r\n".encode()
+    return "POST", f"{PACKAGES}/pypi", body, f"multipart/form-data; boundary={boundary}"
+
+
+def tarball_upload(told: str) -> tuple[str, str, bytes, str]:
+    """The same, as npm publish sends a package."""
+    content = tarball(told)
+    integrity = "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
+    dist = {"integrity": integrity, "shasum": hashlib.sha1(content, usedforsecurity=False).hexdigest()}
+    attachment = {
+        "content_type": "application/octet-stream",
+        "data": base64.b64encode(content).decode(),
+        "length": len(content),
+    }
+    document = {
+        "_id": NAME,
+        "name": NAME,
+        "dist-tags": {"latest": VERSION},
+        "versions": {VERSION: {"name": NAME, "version": VERSION, "dist": dist}},
+        "_attachments": {f"{NAME}-{VERSION}.tgz": attachment},
+    }
+    return "PUT", f"{PACKAGES}/npm/{NAME}", json.dumps(document).encode(), "application/json"
+
+
+UPLOADS = {"pip": ("pypi", wheel_upload), "npm": ("npm", tarball_upload)}
+
+
+@pytest.fixture(scope="module", params=["pip", "npm"])
+def tool(request: pytest.FixtureRequest) -> str:
+    """What installs."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def told(lab: Any) -> str:
+def told(lab: Any, tool: str) -> str:
     """What the package says; it is in the registry."""
     word = uuid.uuid4().hex
     credentials = base64.b64encode(f"{ADMIN}:{lab.service_secret('gitea_admin_password')}".encode()).decode()
@@ -59,31 +128,22 @@ def told(lab: Any) -> str:
         answer = https.call(method, address, ca=lab.ca, address=SERVICES_ADDRESS, headers=headers, body=body or None)
         return answer.status
 
-    package = f"https://gitea.lab/api/v1/packages/demo/pypi/{NAME}/{VERSION}"
+    kind, upload = UPLOADS[tool]
+    package = f"https://gitea.lab/api/v1/packages/demo/{kind}/{NAME}/{VERSION}"
     assert ask("DELETE", package) in {204, 404}
-    content, boundary = wheel(word), uuid.uuid4().hex
-    fields = {"name": NAME, "version": VERSION, "sha256_digest": hashlib.sha256(content).hexdigest()}
-    parts = [f'form-data; name="{name}"\r\n\r\n{value}\r\n'.encode() for name, value in fields.items()]
-    parts.append(
-        f'form-data; name="content"; filename="sdlc_lab_till-{VERSION}-py3-none-any.whl"\r\n\r\n'.encode()
-        + content
-        + b"\r\n"
-    )
-    start = f"--{boundary}\r\nContent-Disposition: ".encode()
-    body = b"".join(start + part for part in parts) + f"--{boundary}--\r\n".encode()
-    assert ask("POST", REGISTRY, body, f"multipart/form-data; boundary={boundary}") == 201
+    assert ask(*upload(word)) == 201
     return word
 
 
 @pytest.fixture(scope="module")
-def play(appliance: Appliance, told: str) -> Play:
+def play(appliance: Appliance, tool: str, told: str) -> Play:
     """Have a run of a project with this policy install the package; the ticket's key."""
     assert told
 
     def run(project: str, agent: Mapping[str, object]) -> str:
         appliance.register(project, agent=agent)
         key = f"{project}-{uuid.uuid4().hex[:8].upper()}"
-        ticket = payload.Ticket(key, "Install the till", f"[[lab:bash]]\n```bash\n{INSTALL}```\n")
+        ticket = payload.Ticket(key, "Install the till", f"[[lab:bash]]\n```bash\n{INSTALL[tool]}```\n")
         assert appliance.send(ticket).status == 200
         development = appliance.wait(key)
         assert development["status"] == "completed", development["error_message"]
@@ -103,19 +163,19 @@ def tunnels(host: Host) -> list[dict[str, Any]]:
     return [entry for entry in map(json.loads, lines) if entry["url"] == "gitea.lab:443" and entry["user"] != "-"]
 
 
-def test_pip_installs_from_the_registry_that_the_project_names(host: Host, play: Play, told: str) -> None:
+def test_a_package_comes_from_the_registry_that_the_project_names(host: Host, play: Play, told: str) -> None:
     before = {entry["user"] for entry in tunnels(host)}
     key = play("PACKAGED", {"egress_hosts": ["gitea.lab"]})
-    assert content("pip.txt", key).endswith("status 0\n"), content("pip.txt", key)
+    assert content("install.txt", key).endswith("status 0\n"), content("install.txt", key)
     assert content("told.txt", key).strip() == told
     new = [entry for entry in tunnels(host) if entry["user"] not in before]
     assert {entry["status"] for entry in new} == {200}
     assert len({entry["user"] for entry in new}) == 1, "each run has a token of its own"
 
 
-def test_pip_reaches_no_registry_for_a_project_that_names_none(host: Host, play: Play) -> None:
+def test_no_registry_is_reached_for_a_project_that_names_none(host: Host, play: Play) -> None:
     before = {entry["user"] for entry in tunnels(host)}
     key = play("UNPACKAGED", {})
-    assert content("pip.txt", key).endswith("status 1\n")
-    assert "ModuleNotFoundError" in content("told.txt", key)
+    assert content("install.txt", key).endswith("status 1\n")
+    assert "ModuleNotFoundError" in content("told.txt", key) or "Cannot find module" in content("told.txt", key)
     assert [entry for entry in tunnels(host) if entry["user"] not in before and entry["status"] == 200] == []

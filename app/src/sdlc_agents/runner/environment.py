@@ -25,17 +25,11 @@ class Outside:
     proxy: str | None = None
     ca_file: Path | None = None
 
-    def environment(self, job: JobRequest, direct: str) -> dict[str, str]:
-        """The variables that common tools read.
-
-        The proxy gets the job's token, where there is one; hosts in `direct` are reached without the proxy.
-        """
+    def environment(self, direct: str) -> dict[str, str]:
+        """The variables that common tools read; hosts in `direct` are reached without the proxy."""
         values: dict[str, str] = {}
         if self.proxy is not None:
-            proxy = self.proxy
-            if job.egress_token is not None:
-                proxy = proxy.replace("://", f"://{job.job_id}:{job.egress_token}@", 1)
-            values = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "NO_PROXY": direct}
+            values = {"HTTP_PROXY": self.proxy, "HTTPS_PROXY": self.proxy, "NO_PROXY": direct}
             values |= {name.lower(): value for name, value in values.items()}
         if self.ca_file is not None:
             values |= dict.fromkeys(_CA_VARIABLES, str(self.ca_file))
@@ -55,5 +49,5 @@ def sandbox_environment(
         "GIT_CONFIG_NOSYSTEM": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         **identity(job),
-        **outside.environment(job, direct),
+        **outside.environment(direct),
     }

@@ -7,7 +7,7 @@ repair that comes to nothing leaves the work as it was. What the check says is t
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -16,6 +16,7 @@ from sdlc_agents.agent.git import GitError
 from sdlc_agents.clock import now
 from sdlc_agents.runner.check import ProjectCheck
 from sdlc_agents.runner.claude import ClaudeRun, Outcome, Round
+from sdlc_agents.runner.egress import egress_relay
 from sdlc_agents.runner.environment import Outside, sandbox_environment
 from sdlc_agents.runner.guard import Guard
 from sdlc_agents.runner.protocol import (
@@ -71,7 +72,9 @@ class Work:
         """Do it all. Ends with an event, whatever goes wrong."""
         self._deadline = asyncio.get_running_loop().time() + self.job.timeout_seconds
         try:
-            return await self._run()
+            async with egress_relay(self.outside.proxy, self.job.job_id, self.job.egress_token) as proxy:
+                self.outside = replace(self.outside, proxy=proxy)
+                return await self._run()
         except RoundError as error:
             reason, message = error.reason, error.message
         except Exception as error:
