@@ -1,8 +1,14 @@
 """A project's check command runs with the tools of the runners' image, which no other service has."""
 
+import json
+import os
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 from typing import Any
 
+import pytest
 from lab import journey
 from lab.journey import Appliance
 from lab.services.jira import payload
@@ -39,3 +45,34 @@ def test_a_tool_that_the_runners_lack_is_named_as_the_cause(appliance: Appliance
     assert (development["check"]["result"], development["check"]["exit_status"]) == ("failed", 127)
     body = journey.pull_request(development["pr_mr_url"])["body"]
     assert "a program is missing in the sandbox; app_agent_runner_packages adds it" in body
+
+
+@pytest.mark.parametrize(
+    ("package", "told"),
+    [
+        ("sdlc-lab-no-such-package", "apt said: E: Unable to locate package sdlc-lab-no-such-package"),
+        ("make; reboot", "app_agent_runner_packages has make; reboot, which is no Debian package's name"),
+    ],
+)
+def test_a_package_that_is_none_is_named_and_the_runners_go_on(lab: Any, host: Any, package: str, told: str) -> None:
+    started = "docker inspect --format '{{.State.StartedAt}}' configuration-api llm-gateway"
+    before = host.check_output(started)
+    checkout = Path(__file__).resolve().parents[3]
+    variables = json.dumps({"app_agent_runner_packages": ["make", package]})
+    done = subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("ansible-playbook")), "site.yml"),
+            *("-i", str(lab.inventory), "--tags", "app", "-e", variables),
+        ],
+        cwd=checkout,
+        env={**os.environ, "ANSIBLE_CONFIG": str(checkout / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode != 0
+    assert told in " ".join((done.stdout + done.stderr).split())
+    assert host.check_output(started) == before
+    assert host.run("docker exec agent-runner-1 sdlc-agents healthcheck").rc == 0
