@@ -1,6 +1,7 @@
 """One job, from bundle to bundle: the runner a process, Claude Code the real one, the model scripted."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,23 @@ async def test_a_tool_that_the_job_does_not_allow_is_refused_however_it_is_calle
     assert call["name"] == "Bash"
     assert result["is_error"]
     assert not trace.exists()
+
+
+async def test_what_the_agent_still_has_in_the_background_does_not_hold_its_result(client: Client) -> None:
+    prompt = bash("exec sleep 300").replace("[[lab:bash]]", "[[lab:bash background=1]]")
+    began = time.monotonic()
+    await client.run(prompt=prompt, timeout_seconds=200)
+    assert time.monotonic() - began < 30
+    assert client.events[-1]["type"] == "finished", client.events[-1]
+
+
+async def test_what_ends_in_the_background_wakes_the_agent_and_counts(client: Client, repository: Path) -> None:
+    prompt = bash("sleep 2; echo x > x").replace("[[lab:bash]]", "[[lab:bash background=1]]")
+    began = time.monotonic()
+    await client.run(prompt=prompt)
+    assert time.monotonic() - began < 20
+    assert client.events[-1]["type"] == "finished", client.events[-1]
+    assert git(repository, "show", f"{await client.result(repository)}:x") == "x"
 
 
 SENSITIVE = ("Makefile", ".npmrc", ".vscode/settings.json", ".husky/pre-commit", ".mcp.json", ".gitmodules")

@@ -4,7 +4,7 @@
 | --- | --- |
 | none, or `default` | looks around, reads a file, changes it (or writes one), runs the tests, sums up |
 | `nothing` | answers at once and changes nothing |
-| `bash` | runs the prompt's first fenced code block, tells what it printed; `anyway=1`: also if Bash is not offered |
+| `bash` | runs the first fenced code block; `anyway=1`: also if not offered; `background=1`: does not wait for it |
 | `write path=NAME` | writes the prompt's first fenced code block to that path, with the tool for it |
 | `tools` | answers with the names of the tools on offer |
 | `repair` | as bash; asked again in the same session, runs the next code block, the last again and again |
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -157,7 +157,10 @@ def bash(conversation: Conversation) -> Turn:
     """Run the prompt's first code block."""
     if conversation.steps:
         return Turn(f"It printed:\n\n{conversation.steps[0].result[:_RESULT_LIMIT] or '(nothing)'}")
-    return _bash("Running the ticket's command.", _block(conversation).strip(), "Run the ticket's command")
+    turn = _bash("Running the ticket's command.", _block(conversation).strip(), "Run the ticket's command")
+    if conversation.marker.number("background", 0):
+        return replace(turn, arguments={**turn.arguments, "run_in_background": True})
+    return turn
 
 
 def write(conversation: Conversation) -> Turn:
