@@ -249,11 +249,12 @@ async def test_a_tool_that_the_job_does_not_allow_is_refused_however_it_is_calle
     assert not trace.exists()
 
 
+@pytest.mark.timeout(240)
 async def test_what_the_agent_still_has_in_the_background_does_not_hold_its_result(client: Client) -> None:
     prompt = bash("exec sleep 300").replace("[[lab:bash]]", "[[lab:bash background=1]]")
     began = time.monotonic()
     await client.run(prompt=prompt, timeout_seconds=200)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert client.events[-1]["type"] == "finished", client.events[-1]
 
 
@@ -261,7 +262,7 @@ async def test_what_ends_in_the_background_wakes_the_agent_and_counts(client: Cl
     prompt = bash("sleep 2; echo x > x").replace("[[lab:bash]]", "[[lab:bash background=1]]")
     began = time.monotonic()
     await client.run(prompt=prompt)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 30
     assert client.events[-1]["type"] == "finished", client.events[-1]
     assert git(repository, "show", f"{await client.result(repository)}:x") == "x"
 
