@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,12 @@ from lab.services.jira.send_webhook import send_webhook
 WEBHOOK_NAME = "webhook.appliance.lab"
 REPOSITORY = "https://gitea.lab/demo/shop"
 ENDED = {"completed", "failed", "cancelled"}
+_PLAYBOOK = str(Path(sys.executable).with_name("ansible-playbook"))
+_ANSIBLE = {
+    "ANSIBLE_CONFIG": str(paths.CHECKOUT / "ansible.cfg"),
+    "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_FORCE_COLOR": "0",
+}
 
 # Reads a request as JSON from standard input, so that no key stands in an argument list.
 _CALL = """
@@ -88,6 +95,14 @@ class Appliance:
             ca=self.inventory / "ca.crt",
             address=self.host.address,
         )
+
+    def work(self, project: str, summary: str, script: str, timeout: float = 180) -> dict[str, Any]:
+        """Send a new ticket of a registered project whose agent runs *script*; its development when that has ended."""
+        key = f"{project}-{uuid.uuid4().hex[:8].upper()}"
+        answer = self.send(payload.Ticket(key, summary, f"[[lab:bash]]\n```bash\n{script}\n```\n"))
+        if answer.status != 200:
+            raise LabError(f"the webhook answered {answer.status} to the ticket: {answer.body.decode()}")
+        return self.wait(key, timeout)
 
     def register(self, key: str, repository: str = REPOSITORY, agent: Mapping[str, object] | None = None) -> str:
         """Have a project `key` whose only repository is *repository*, with this policy of its own; its id."""
@@ -154,18 +169,14 @@ def deploy(inventory: Path, log: Path, *arguments: str) -> float:
     Raises:
         LabError: It failed; the message carries the end of the log.
     """
-    command = [
-        str(Path(sys.executable).with_name("ansible-playbook")),
-        *("-i", str(inventory), "site.yml", *arguments),
-    ]
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(paths.CHECKOUT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    command = [_PLAYBOOK, "-i", str(inventory), "site.yml", *arguments]
     started, shown, tasks = time.monotonic(), "", 0
     with (
         log.open("w") as output,
         subprocess.Popen(
             command,
             cwd=paths.CHECKOUT,
-            env=environment,
+            env={**os.environ, **_ANSIBLE},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -189,6 +200,11 @@ def deploy(inventory: Path, log: Path, *arguments: str) -> float:
         raise LabError("site.yml failed:\n" + "\n".join(lines[begin:][:60]), f"the whole log: {log}")
     say(f"  {tasks} tasks in {time.monotonic() - started:.0f} s")
     return time.monotonic() - started
+
+
+def playbook(*arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run ansible-playbook in the checkout and return how it went, whatever its exit status."""
+    return attempt([_PLAYBOOK, *arguments], cwd=paths.CHECKOUT, env=_ANSIBLE, timeout=timeout)
 
 
 def gitea(path: str, accept: str = "application/json") -> https.Answer:

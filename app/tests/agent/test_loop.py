@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from agent.conftest import StartConsumer
-from agent.world import World, bash, comments, jira_with_a_ticket
-from support.lab import API_KEY, JIRA_TOKEN
+from agent.world import World, bash, jira_with_a_ticket
+from support.lab import API_KEY, JIRA_TOKEN, comments
 from support.proxy import CuttableProxy
 from support.waiting import until
 

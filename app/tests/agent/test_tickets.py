@@ -9,14 +9,14 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from pydantic import SecretStr
 
-from agent.world import comments, jira_with_a_ticket
+from agent.world import jira_with_a_ticket
 from sdlc_agents.agent.development import Claim, Outcome
 from sdlc_agents.agent.notices import ErrorQueue, Notices
 from sdlc_agents.agent.repository import DevelopmentRepository
 from sdlc_agents.mongo import Database
 from sdlc_agents.trackers.jira import Jira
 from support.agents import Developments
-from support.lab import JIRA_TOKEN
+from support.lab import JIRA_TOKEN, comments
 
 DONE = Outcome(
     status="completed",

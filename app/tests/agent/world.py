@@ -16,7 +16,7 @@ from sdlc_agents.mongo import Database
 from sdlc_agents.serving import serve
 from support.agents import Developments, GatewayProcess, RunnerProcesses
 from support.backends import Broker
-from support.lab import JIRA_TOKEN, Gitea, GiteaRepository, lab_module
+from support.lab import JIRA_TOKEN, Gitea, GiteaRepository, comments, lab_module
 from support.relay import EgressProxy
 from support.waiting import until
 
@@ -109,11 +109,6 @@ async def jira_with_a_ticket() -> AsyncIterator[tuple[int, httpx.AsyncClient, st
     ):
         fields = {"project": {"key": "SHOP"}, "issuetype": {"name": "Story"}, "summary": "Better"}
         yield port, jira, (await jira.post("/issue", json={"fields": fields})).json()["key"]
-
-
-async def comments(jira: httpx.AsyncClient, key: str) -> list[str]:
-    """What the ticket was told so far; Jira lists comments of one minute in any order."""
-    return [comment["body"] for comment in (await jira.get(f"/issue/{key}/comment")).json()["comments"]]
 
 
 async def told_ends(jira: httpx.AsyncClient, key: str, number: int = 1) -> list[str]:

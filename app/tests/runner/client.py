@@ -85,9 +85,9 @@ async def client(
         yield Client(url, http, job, bundle(repository, tmp_path / "start.bundle", "main"))
 
 
-def bash(command: str) -> str:
-    """A prompt that makes the scripted model run this."""
-    return f"[[lab:bash]]\n```bash\n{command}\n```\n"
+def bash(command: str, option: str = "") -> str:
+    """A prompt that makes the scripted model run this; an option of the script's: `anyway=1`, `background=1`."""
+    return f"[[lab:bash {option}]]\n```bash\n{command}\n```\n"
 
 
 def alive(pid: Path) -> bool:

@@ -240,7 +240,7 @@ async def test_a_tool_that_the_job_does_not_allow_is_refused_however_it_is_calle
     client: Client, tmp_path: Path
 ) -> None:
     trace = tmp_path / "trace"
-    prompt = bash(f"echo ran > {trace}").replace("[[lab:bash]]", "[[lab:bash anyway=1]]")
+    prompt = bash(f"echo ran > {trace}", "anyway=1")
     await client.run(prompt=prompt, tools=["Read", "Edit", "Glob", "Grep"])
     (call,) = (event for event in client.events if event["type"] == "tool" and event["phase"] == "call")
     (result,) = (event for event in client.events if event["type"] == "tool" and event["phase"] == "result")
@@ -251,7 +251,7 @@ async def test_a_tool_that_the_job_does_not_allow_is_refused_however_it_is_calle
 
 @pytest.mark.timeout(240)
 async def test_what_the_agent_still_has_in_the_background_does_not_hold_its_result(client: Client) -> None:
-    prompt = bash("exec sleep 300").replace("[[lab:bash]]", "[[lab:bash background=1]]")
+    prompt = bash("exec sleep 300", "background=1")
     began = time.monotonic()
     await client.run(prompt=prompt, timeout_seconds=200)
     assert time.monotonic() - began < 60
@@ -259,7 +259,7 @@ async def test_what_the_agent_still_has_in_the_background_does_not_hold_its_resu
 
 
 async def test_what_ends_in_the_background_wakes_the_agent_and_counts(client: Client, repository: Path) -> None:
-    prompt = bash("sleep 2; echo x > x").replace("[[lab:bash]]", "[[lab:bash background=1]]")
+    prompt = bash("sleep 2; echo x > x", "background=1")
     began = time.monotonic()
     await client.run(prompt=prompt)
     assert time.monotonic() - began < 30

@@ -32,7 +32,7 @@ from support.agents import Developments
 from support.backends import FIELD_ENCRYPTION_KEY
 from support.engines import Engine, mongod, rabbitmq
 from support.gates import Gate, gate
-from support.lab import API_KEY, JIRA_TOKEN, Gitea, GiteaRepository, lab_module, scripted_claude
+from support.lab import API_KEY, JIRA_TOKEN, Gitea, GiteaRepository, comments, lab_module, scripted_claude
 from support.processes import Kept, free_port
 from support.relay import tls_front
 
@@ -94,8 +94,7 @@ class Appliance:
 
     async def comments(self, key: str) -> list[str]:
         """What a ticket was told."""
-        answer = await self.jira.get(f"/issue/{key}/comment")
-        return [comment["body"] for comment in answer.raise_for_status().json()["comments"]]
+        return await comments(self.jira, key)
 
     async def accept(self, *tickets: tuple[str, str]) -> list[str]:
         """What the webhook API does with tickets (key, description): store each, publish its message. Their ids."""

@@ -28,6 +28,12 @@ def lab_module(name: str) -> Any:
     return importlib.import_module(f"lab.{name}")
 
 
+async def comments(jira: httpx.AsyncClient, key: str) -> list[str]:
+    """What a ticket was told so far, by a client of Jira's REST API; Jira lists those of one minute in any order."""
+    answer = await jira.get(f"/issue/{key}/comment")
+    return [comment["body"] for comment in answer.raise_for_status().json()["comments"]]
+
+
 @asynccontextmanager
 async def scripted_claude(key: str = API_KEY) -> AsyncIterator[str]:
     """The lab's scripted Messages API; yields its base URL. `[[lab:…]]` in a prompt chooses the script."""

@@ -1,17 +1,11 @@
 """A project's check command runs with the tools of the runners' image, which no other service has."""
 
 import json
-import os
-import subprocess
-import sys
-import uuid
-from pathlib import Path
 from typing import Any
 
 import pytest
 from lab import journey
 from lab.journey import Appliance
-from lab.services.jira import payload
 
 MAKEFILE = """\
 test:
@@ -23,16 +17,13 @@ test:
 def run(appliance: Appliance, project: str, check: str, script: str) -> dict[str, Any]:
     """The development of a ticket whose agent runs this script, in a project with this check."""
     appliance.register(project, agent={"check_command": check})
-    key = f"{project}-{uuid.uuid4().hex[:8].upper()}"
-    description = f"[[lab:bash]]\n```bash\n{script}```\n"
-    assert appliance.send(payload.Ticket(key, "Test it", description)).status == 200
-    development = appliance.wait(key)
+    development = appliance.work(project, "Test it", script)
     assert development["status"] == "completed", development["error_message"]
     return development
 
 
 def test_make_test_passes_and_stands_in_the_pull_request(appliance: Appliance) -> None:
-    script = f"echo good > state\ncat > Makefile <<'END'\n{MAKEFILE}END\n"
+    script = f"echo good > state\ncat > Makefile <<'END'\n{MAKEFILE}END"
     development = run(appliance, "MADE", "make test", script)
     check = development["check"]
     assert (check["command"], check["result"], check["round"]) == ("make test", "passed", 1), check
@@ -41,7 +32,7 @@ def test_make_test_passes_and_stands_in_the_pull_request(appliance: Appliance) -
 
 
 def test_a_tool_that_the_runners_lack_is_named_as_the_cause(appliance: Appliance) -> None:
-    development = run(appliance, "UNMADE", "sdlc-lab-no-such-tool", "echo good > state\n")
+    development = run(appliance, "UNMADE", "sdlc-lab-no-such-tool", "echo good > state")
     assert (development["check"]["result"], development["check"]["exit_status"]) == ("failed", 127)
     body = journey.pull_request(development["pr_mr_url"])["body"]
     assert "a program is missing in the sandbox; app_agent_runner_packages adds it" in body
@@ -57,21 +48,8 @@ def test_a_tool_that_the_runners_lack_is_named_as_the_cause(appliance: Appliance
 def test_a_package_that_is_none_is_named_and_the_runners_go_on(lab: Any, host: Any, package: str, told: str) -> None:
     started = "docker inspect --format '{{.State.StartedAt}}' configuration-api llm-gateway"
     before = host.check_output(started)
-    checkout = Path(__file__).resolve().parents[3]
     variables = json.dumps({"app_agent_runner_packages": ["make", package]})
-    done = subprocess.run(
-        [
-            *(str(Path(sys.executable).with_name("ansible-playbook")), "site.yml"),
-            *("-i", str(lab.inventory), "--tags", "app", "-e", variables),
-        ],
-        cwd=checkout,
-        env={**os.environ, "ANSIBLE_CONFIG": str(checkout / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = journey.playbook("site.yml", "-i", str(lab.inventory), "--tags", "app", "-e", variables)
     assert done.returncode != 0
     assert told in " ".join((done.stdout + done.stderr).split())
     assert host.check_output(started) == before

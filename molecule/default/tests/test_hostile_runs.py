@@ -192,11 +192,9 @@ def play(registered: Appliance) -> Play:
     """`play(script)`: a ticket whose agent runs the script, to its end."""
 
     def run(script: str) -> Run:
-        key = f"{PROJECT}-{uuid.uuid4().hex[:8].upper()}"
         before = references()
-        ticket = payload.Ticket(key, "A hostile ticket", f"[[lab:bash]]\n```bash\n{script}\n```\n")
-        assert registered.send(ticket).status == 200
-        return Run(key, registered.wait(key, SECONDS), before, references())
+        development = registered.work(PROJECT, "A hostile ticket", script, SECONDS)
+        return Run(development["jira_issue_key"], development, before, references())
 
     return run
 

@@ -18,7 +18,6 @@ from lab import journey
 from lab.journey import Appliance
 from lab.services import SERVICES_ADDRESS, https
 from lab.services.gitea.instance import ADMIN
-from lab.services.jira import payload
 from testinfra.host import Host
 
 NAME, VERSION = "sdlc-lab-till", "1.0.0"
@@ -142,12 +141,9 @@ def play(appliance: Appliance, tool: str, told: str) -> Play:
 
     def run(project: str, agent: Mapping[str, object]) -> str:
         appliance.register(project, agent=agent)
-        key = f"{project}-{uuid.uuid4().hex[:8].upper()}"
-        ticket = payload.Ticket(key, "Install the till", f"[[lab:bash]]\n```bash\n{INSTALL[tool]}```\n")
-        assert appliance.send(ticket).status == 200
-        development = appliance.wait(key)
+        development = appliance.work(project, "Install the till", INSTALL[tool])
         assert development["status"] == "completed", development["error_message"]
-        return key
+        return str(development["jira_issue_key"])
 
     return run
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from lab import hosts
+from lab import hosts, journey
 from testinfra.host import Host
 
 STORE = "/etc/sdlc-agents/pki"
@@ -163,17 +161,8 @@ def test_a_certificate_that_runs_out_soon_is_renewed_with_its_key(
 
     def run(valid: int, renew_before: int) -> tuple[str, str, bool]:
         """Run the role; return key, certificate and whether anything changed."""
-        checkout = Path(__file__).resolve().parents[3]
-        program = Path(sys.executable).with_name("ansible-playbook")
         variables = json.dumps({"pki_valid_days": valid, "pki_renew_before_days": renew_before})
-        told = subprocess.run(
-            [program, "-i", lab.inventory, play, "-e", variables],
-            cwd=checkout,
-            env={**os.environ, "ANSIBLE_CONFIG": str(checkout / "ansible.cfg")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        told = journey.playbook("-i", str(lab.inventory), str(play), "-e", variables)
         assert told.returncode == 0, told.stdout
         key = host.check_output(f"openssl pkey -in {where}/probe/tls.key -pubout")
         certificate = host.check_output(f"openssl x509 -in {where}/probe/tls.crt -noout -serial -enddate")

@@ -1,18 +1,14 @@
 """A host or an inventory that cannot carry the appliance stops site.yml before any change, saying what to do."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lab import journey
 from testinfra.host import Host
-
-CHECKOUT = Path(__file__).resolve().parents[3]
 
 MIRROR = {"url": "https://mirror.lab/apt/mongodb", "suite": "lab", "component": "main"}
 
@@ -82,21 +78,7 @@ def only_on_debian_12(host: Host) -> None:
 
 def refused(told: Sequence[str], *arguments: str) -> None:
     """Run site.yml, which has to stop in preflight and to say what is *told*."""
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-playbook")), "site.yml", *arguments],
-        cwd=CHECKOUT,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_FORCE_COLOR": "0",
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = journey.playbook("site.yml", *arguments, timeout=120)
     shown = " ".join((done.stdout + done.stderr).split())
     assert done.returncode != 0
     for words in told:
