@@ -7,8 +7,8 @@ import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -182,13 +182,14 @@ async def open_job(db: Database, *, max_cost_usd: float = 5.0, seconds: float = 
     return job_id, token
 
 
-@dataclass(frozen=True)
+@dataclass
 class Developments:
     """Puts projects and developments into the database as the APIs do."""
 
     db: Database
     cipher: FieldCipher
     project_key: str
+    _latest: datetime = field(default=datetime.min.replace(tzinfo=UTC), init=False)
 
     async def register(self, *repositories: GiteaRepository | str, token: str = "") -> None:
         """A project of the test's key with these repositories."""
@@ -223,9 +224,13 @@ class Developments:
         )
 
     async def queue(self, description: str = "", *, number: int = 1, age: timedelta = timedelta()) -> str:
-        """A queued development, as the webhook API's publisher makes it; its id."""
+        """A queued development, as the webhook API's publisher makes it; its id.
+
+        It is at least a millisecond younger than the one before: what is of the same has no order.
+        """
         development_id = uuid.uuid4().hex
-        moment = now() - age
+        self._latest = max(now(), self._latest + timedelta(milliseconds=1))
+        moment = self._latest - age
         await self.db["developments"].insert_one(
             {
                 "_id": development_id,
