@@ -63,4 +63,5 @@ bench-ingest: venv ## Measure how fast tickets are taken; writes docs/benchmarks
 	@cd app && ../.venv-bench/bin/python -m benchmarks
 bench-agent: venv venv-app ## Measure what runs add to the agent's time; writes docs/benchmarks/agent.md. BENCH_QUICK=1 only shows
 	@$(LAB) test-services up >/dev/null
+	@$(LAB) gitea
 	@cd app && PYTHONPATH=src:tests ../.venv-app/bin/python -m benchmarks.agent

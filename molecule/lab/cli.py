@@ -9,6 +9,7 @@ from importlib import import_module
 
 from lab import backends, engine, hosts, images, inventory, mirror, outside, setup
 from lab.console import LabError, say
+from lab.services.gitea import build
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     mirror_command = commands.add_parser("mirror", help="have the package mirror")
     mirror_command.set_defaults(action=lambda _: mirror.build())
 
+    gitea = commands.add_parser("gitea", help="have a Gitea in the cache")
+    gitea.set_defaults(action=lambda _: _build_gitea())
+
     inventory_command = commands.add_parser("inventory", help="write the inventory of test hosts")
     inventory_command.add_argument("names", nargs="*", default=[hosts.APPLIANCE], metavar="HOST[:GROUP,…]")
     inventory_command.set_defaults(action=lambda o: _write_inventory(o.names))
@@ -90,6 +94,10 @@ def _write_inventory(names: Sequence[str]) -> None:
 def _backends_up() -> None:
     for name, value in backends.up().environment().items():
         sys.stdout.write(f"{name}={value}\n")
+
+
+def _build_gitea() -> None:
+    build.ensure()
 
 
 def _list() -> None:

@@ -75,12 +75,12 @@ def apt_mirror() -> AptMirror:
     Raises:
         LabError: They name none.
     """
-    found: dict[str, str] = {}
-    targets = attempt(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"])
     codename = _os_release().get("VERSION_CODENAME", "")
-    for line in targets.stdout.splitlines():
-        uri, _, release = line.partition(" ")
-        found.setdefault(release, uri.rstrip("/"))
+    found = _apt_sources()
+    if not found and os.geteuid() == 0:  # apt tells only of what it has lists of
+        with locked("apt"):
+            run(["apt-get", "update", "-q"], hint="check this machine's apt sources, then run the same command again")
+        found = _apt_sources()
     archive, security = found.get(codename), found.get(f"{codename}-security")
     if not archive or not security:
         raise LabError(
@@ -88,6 +88,16 @@ def apt_mirror() -> AptMirror:
             "run apt-get update, and check /etc/apt/sources.list and /etc/apt/sources.list.d",
         )
     return AptMirror(archive=archive, security=security)
+
+
+def _apt_sources() -> dict[str, str]:
+    """The addresses of apt's sources by release, as far as apt has their lists."""
+    found: dict[str, str] = {}
+    targets = attempt(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"])
+    for line in targets.stdout.splitlines():
+        uri, _, release = line.partition(" ")
+        found.setdefault(release, uri.rstrip("/"))
+    return found
 
 
 def extra_ca_certificates() -> dict[str, str]:

@@ -29,8 +29,11 @@ def running_commands() -> Iterator[str]:
 
 def alive(pid: Path) -> bool:
     """Whether the process whose id is in the file runs (a zombie does not)."""
-    stat = Path(f"/proc/{int(pid.read_text())}/stat")
-    return stat.exists() and stat.read_text().rpartition(") ")[2][0] not in "ZX"
+    try:
+        stat = Path(f"/proc/{int(pid.read_text())}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(") ")[2][0] not in "ZX"
 
 
 def ask(prompt: str) -> subprocess.CompletedProcess[str]:
@@ -111,9 +114,11 @@ async def test_other_protocols_are_closed(tmp_path: Path, url: str) -> None:
 
 async def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    git = Git(tmp_path, prefix=("sh", "-c", f"sleep 300 & echo $! > {pid}; wait"))
+    # The kernel takes a while to end what holds much memory, longer than the shell that started it.
+    child = "import os, time; kept = b'x' * (500 << 20); print(os.getpid(), flush=True); time.sleep(300)"
+    git = Git(tmp_path, prefix=("sh", "-c", f'python3 -c "{child}" > {pid} 2> /dev/null & wait'))
     with pytest.raises(GitError, match="longer than"):
-        await git.run("status", seconds=1)
+        await git.run("status", seconds=3)
     assert not alive(pid)
 
 

@@ -180,7 +180,7 @@ async def test_a_consumer_that_is_stopped_while_it_publishes_finishes_that_first
 ) -> None:
     repository = await world.repository()
     loop = asyncio.get_running_loop()
-    async with start_consumer() as consumer:
+    async with start_consumer(SHUTDOWN_SECONDS="40") as consumer:
         development_id = await world.queue(bash("echo done > done.txt"))
 
         async def accepted() -> bool:
@@ -189,8 +189,8 @@ async def test_a_consumer_that_is_stopped_while_it_publishes_finishes_that_first
         await until(accepted, 60)
         began = loop.time()
         consumer.terminate()
-        assert await consumer.ended() == 0
-        assert loop.time() - began < 12
+        assert await consumer.ended(60) == 0
+        assert loop.time() - began < 40, "it was given up"
         document = await world.developments.get(development_id)
     assert (document["status"], document["attempts"]) == ("completed", 1)
     assert len(await repository.pull_requests()) == 1
@@ -241,10 +241,12 @@ async def test_a_branch_that_someone_moved_meanwhile_is_left_as_it_is(
 ) -> None:
     repository = await world.repository()
     async with start_consumer():
-        development_id = await world.queue(bash("sleep 3; echo mine > mine.txt"))
+        go_on = world.directory / "go-on"
+        development_id = await world.queue(bash(f"until [ -e {go_on} ]; do sleep 0.1; done; echo mine > mine.txt"))
         running = await world.until_running(development_id)
         await repository.commit({"theirs.txt": "theirs"}, new_branch=running["branch_name"])
         theirs = await repository.head(running["branch_name"])
+        go_on.touch()
         document = await world.developments.ended(development_id)
     assert document["status"] == "failed"
     assert "changed by someone else" in document["error_message"]

@@ -96,7 +96,7 @@ async def test_what_waits_is_put_off_and_not_looked_at_again_and_again(
     async def due() -> bool:
         return await repository(db, "b").one_is_due()
 
-    await until(due, 3)
+    await until(due, 15)
     assert await repository(db, "b").claim_any() is None
     assert not await repository(db, "b").one_is_due()
 

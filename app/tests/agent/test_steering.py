@@ -18,6 +18,7 @@ from support.waiting import until
 
 pytestmark = pytest.mark.timeout(120)
 
+ENDED_BY_A_PERSON = 'sdlc_agent_runs_total{outcome="cancelled",status="cancelled"} 1.0'
 PERSON = Caller("k1", "Ops key", frozenset({Scope.WRITE}), "10.0.0.1")
 
 
@@ -45,6 +46,14 @@ def mentions(word: str) -> bool:
     return False
 
 
+async def left_of(world: World, development_id: str) -> tuple[list[Path], int]:
+    """What lies in the first consumer's workspace, and how many of the development's tokens are still good."""
+    ended = (await world.developments.get(development_id))["completed_at"]
+    good = {"development_id": development_id, "expires_at": {"$gt": ended}}
+    work = list((world.directory / "workspace" / "consumer-1").iterdir())
+    return work, await world.db["agent_jobs"].count_documents(good)
+
+
 async def test_a_run_that_waits_for_a_runner_is_cancelled_at_once(
     world: World, start_consumer: StartConsumer, steering: DevelopmentService
 ) -> None:
@@ -58,6 +67,7 @@ async def test_a_run_that_waits_for_a_runner_is_cancelled_at_once(
         await until(waits, 60)
         await steering.cancel(development_id, PERSON)
         document = await world.developments.ended(development_id, 5)
+        assert await left_of(world, development_id) == ([], 0)
     assert (document["status"], document["cost_usd"]) == ("cancelled", 0)
 
 
@@ -116,7 +126,6 @@ async def test_the_transcript_keeps_the_events_of_all_attempts(
         development_id = await world.queue("[[lab:nothing]]")
         assert (await world.developments.ended(development_id))["outcome"] == "no_change"
         await steering.retry(development_id, PERSON)
-        await world.developments.until(development_id, {"running"}, 5)
         document = await world.developments.ended(development_id)
     page = await steering.transcript(development_id, 200, None)
     jobs = list(dict.fromkeys(event.job_id for event in page.items))
@@ -131,7 +140,7 @@ async def test_a_cancelled_run_stops_within_two_seconds_and_says_who_and_what_it
     world: World, start_consumer: StartConsumer, steering: DevelopmentService
 ) -> None:
     repository = await world.repository()
-    marker = "a-program-that-is-to-be-stopped"
+    marker = f"a-program-that-is-to-be-stopped-{world.developments.project_key}"
     async with start_consumer() as consumer:
         development_id = await world.queue(bash(f"python3 -c 'import time; time.sleep(57)' {marker}"))
         await world.until_running(development_id)
@@ -150,22 +159,24 @@ async def test_a_cancelled_run_stops_within_two_seconds_and_says_who_and_what_it
         await until(seen, 2)
         document = await world.developments.ended(development_id)
         assert time.monotonic() - began < 5
-        metrics = await consumer.metrics()
 
         async def gone() -> bool:
             return not runs(marker)
 
         await until(gone, 5)
+        assert await left_of(world, development_id) == ([], 0)
+
+        async def counted() -> bool:
+            return ENDED_BY_A_PERSON in await consumer.metrics()
+
+        await until(counted, 5)
     assert (document["status"], document["outcome"]) == ("cancelled", "cancelled")
     assert document["error_message"] == "cancelled by Ops key"
     assert document["cost_usd"] > 0
     (attempt,) = document["attempts_log"]
     assert (attempt["attempt"], attempt["outcome"], attempt["cost_usd"]) == (1, "cancelled", document["cost_usd"])
     assert attempt["started_at"] < attempt["ended_at"]
-    assert 'sdlc_agent_runs_total{outcome="cancelled",status="cancelled"} 1.0' in metrics
     assert await repository.pull_requests() == []
-    (job,) = await world.db["agent_jobs"].find({"development_id": development_id}).to_list()
-    assert job["expires_at"] <= document["completed_at"], "the job's token is still good"
     assert await world.broker.develop_error.get(fail=False) is None, "a cancellation is no failure"
 
 
@@ -239,6 +250,7 @@ async def test_cancelling_and_finishing_at_once_end_in_exactly_one_way(
         assert not isinstance(answer, BaseException) or isinstance(answer, ConflictError)
         document = await world.developments.ended(development_id)
         settled = [document["status"], document["outcome"], len(document["attempts_log"])]
+        assert await left_of(world, development_id) == ([], 0)
     assert settled in (["completed", "pull_request", 1], ["cancelled", "cancelled", 1])
     assert len(await repository.pull_requests()) == (1 if document["status"] == "completed" else 0)
 

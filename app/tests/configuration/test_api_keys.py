@@ -202,8 +202,7 @@ async def test_when_a_key_was_last_used_is_kept_to_the_minute(
     first = await last_used(db)
     assert first is not None
     assert now() - first < timedelta(minutes=1)
-    later = now() + timedelta(seconds=59)
-    monkeypatch.setattr(usage, "now", lambda: later)
+    monkeypatch.setattr(usage, "now", lambda: first + timedelta(seconds=59))
     await anonymous.get("/api/projects", headers=headers)
     assert await last_used(db) == first
 
@@ -239,14 +238,16 @@ async def test_a_use_that_cannot_be_noted_is_no_error(db: Database) -> None:
     document = await ApiKeyRepository(db).add(new_key(), "x", [Scope.READ], None)
     await db.command("collMod", "api_keys", validator={"impossible": True})
     notes = LastUsed(ApiKeyRepository(db))
-    with structlog.testing.capture_logs() as logs:
-        notes.note(document)
+    try:
+        with structlog.testing.capture_logs() as logs:
+            notes.note(document)
 
-        async def failed() -> bool:
-            return "last_use_not_noted" in {entry["event"] for entry in logs}
+            async def failed() -> bool:
+                return "last_use_not_noted" in {entry["event"] for entry in logs}
 
-        await until(failed)
-    await schema.migrate(db)
+            await until(failed)
+    finally:
+        await schema.migrate(db)
 
 
 async def test_health_needs_no_key_and_requests_are_counted(

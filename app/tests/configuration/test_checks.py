@@ -239,7 +239,7 @@ async def test_a_database_that_comes_back_is_asked_again(
 ) -> None:
     settings = make_settings(EveryService, mongo_url=mongo_proxy.url)
     async with (
-        mongo.connect(settings, application="tests", serverSelectionTimeoutMS=300) as connected,
+        mongo.connect(settings, application="tests", timeoutMS=1000) as connected,
         httpx.AsyncClient() as http,
     ):
         await mongo_proxy.cut()

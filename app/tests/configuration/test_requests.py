@@ -118,7 +118,7 @@ async def test_without_its_database_the_api_says_when_to_come_back(
 ) -> None:
     settings = make_settings(EveryService, mongo_url=mongo_proxy.url)
     headers = {"X-API-Key": await make_key("admin")}
-    async with mongo.connect(settings, application="tests", serverSelectionTimeoutMS=300, timeoutMS=1500) as client:
+    async with mongo.connect(settings, application="tests", timeoutMS=1500) as client:
         app = create_app(mongo.database(client, settings), cipher, registry)
         async with (
             serve(app, port=0, host="127.0.0.1", graceful_seconds=1) as port,

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pymongo
 import pytest
 from pymongo.errors import DuplicateKeyError
 
@@ -19,13 +20,13 @@ async def test_a_primary_that_answers_is_ready(db: Database) -> None:
 
 async def test_a_database_that_is_away_is_unavailable(mongo_proxy: CuttableProxy, make_settings: MakeSettings) -> None:
     settings = make_settings(MongoSettings, mongo_url=mongo_proxy.url)
-    async with mongo.connect(settings, application="tests", timeoutMS=500) as client:
+    async with mongo.connect(settings, application="tests") as client:
         db = mongo.database(client, settings)
         await mongo.ping(db)
         await mongo_proxy.cut()
-        with pytest.raises(UnavailableError, match="database"):
+        with pytest.raises(UnavailableError, match="database"), pymongo.timeout(0.5):
             await mongo.ping(db)
-        with pytest.raises(UnavailableError), mongo.translate_errors():
+        with pytest.raises(UnavailableError), mongo.translate_errors(), pymongo.timeout(0.5):
             await db["projects"].insert_one({})
 
 

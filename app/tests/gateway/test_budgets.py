@@ -280,11 +280,21 @@ async def test_an_answer_that_ends_while_the_database_is_away_is_counted_when_it
     }
     job_id, token = await open_job(db, project_key="SHOP")
     slow = {**costly(10), "messages": [{"role": "user", "content": "[[lab:slow seconds=2]]"}]}
-    async with service("llm-gateway", environment, tmp_path / "gateway.log"):
+    async with service("llm-gateway", environment, tmp_path / "gateway.log") as gateway:
         asking = asyncio.create_task(ask(f"http://127.0.0.1:{port}", token, slow))
-        await asyncio.sleep(1)
+        async with httpx.AsyncClient(trust_env=False) as http:
+
+            async def under_way() -> bool:
+                asked = (await http.get(f"{claude}/_lab/requests")).json()["requests"]
+                return [request["script"] for request in asked] == ["slow"]
+
+            await until(under_way, 30)
         await mongo_proxy.cut()
-        await asyncio.sleep(2)
+
+        async def ended() -> bool:
+            return "sdlc_llm_tokens_total{" in await gateway.metrics()
+
+        await until(ended, 30)
         assert await sums(db) == {}
         await mongo_proxy.mend()
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from runner.client import Client, bash
+from sdlc_agents.runner.processes import proportional_bytes
 from support.agents import RunnerProcesses
 
 pytestmark = pytest.mark.timeout(180)
@@ -67,6 +69,15 @@ async def test_memory_that_forked_processes_share_counts_once(client: Client, ru
     )
     end = await limited(client, runners, bash(command), MAX_MEMORY_MB="1000")
     assert (end["type"], end.get("changed")) == ("finished", True), end
+
+
+def test_what_has_ended_meanwhile_has_no_memory() -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        assert (proportional_bytes(child.pid) or 0) > 0
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert proportional_bytes(child.pid) == 0, "a zombie"
+    assert proportional_bytes(child.pid) == 0
 
 
 async def test_what_a_job_starts_is_killed_by_the_kernel_before_the_runner_is(client: Client) -> None:

@@ -127,12 +127,12 @@ async def test_a_result_that_nobody_asks_for_frees_the_runner(client: Client, ru
 async def test_a_result_that_was_asked_for_stays_until_it_is_fetched(
     client: Client, runners: RunnerProcesses, repository: Path
 ) -> None:
-    client.url = await runners.start({"COLLECT_SECONDS": "1"})
+    client.url = await runners.start({"COLLECT_SECONDS": "4"})
     runner = runners.current[client.url]
     await client.run()
     await client.result(repository)
     with pytest.raises(TimeoutError):
-        await runner.ended(seconds=2)
+        await runner.ended(seconds=6)
     assert await client.discard() == 204
     assert await runner.ended() == 0
 

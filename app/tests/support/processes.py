@@ -16,9 +16,11 @@ import httpx
 from sdlc_agents.runner.processes import descendants
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
-# Below those that Linux gives by itself (ip_local_port_range), a part for each of pytest's workers, each in turn.
+# Below those that Linux gives by itself (ip_local_port_range), a part for each of pytest's workers, each in turn from
+# a place of its own, for another session may run beside this one.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw7").removeprefix("gw")) % 8
-_PORTS = itertools.cycle(range(20_000 + 1500 * _WORKER, 20_000 + 1500 * (_WORKER + 1)))
+_PART = 1500
+_PORTS = itertools.cycle(20_000 + _PART * _WORKER + (os.getpid() + number) % _PART for number in range(_PART))
 _READY_SECONDS = 60.0
 _RESTART_SECONDS = 0.1
 _KEPT_READY_SECONDS = 180.0
@@ -86,8 +88,15 @@ class Service:
 
     def resident_megabytes(self) -> float:
         """Its memory."""
+        return self._megabytes("VmRSS")
+
+    def peak_megabytes(self) -> float:
+        """The most memory that it ever had."""
+        return self._megabytes("VmHWM")
+
+    def _megabytes(self, name: str) -> float:
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+        return int(status.split(f"{name}:")[1].split()[0]) / 1024
 
 
 @asynccontextmanager

@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from support.processes import free_port
+
 
 class CuttableProxy:
     """Relays to the host and port of a URL; `url` is that URL with the relay's address in it."""
@@ -34,8 +36,8 @@ class CuttableProxy:
     async def mend(self) -> None:
         """Let connections through (again)."""
         self._flowing.set()
+        self.port = self.port or free_port()  # which nobody is given while this is cut
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def freeze(self) -> None:
         """Keep connections and take new ones, but let nothing through."""

@@ -147,7 +147,7 @@ async def test_a_service_that_never_read_the_triggers_sends_jira_away_until_it_h
 
 async def test_an_outage_is_logged_once(mongo_proxy: CuttableProxy, make_settings: MakeSettings, db: Database) -> None:
     settings = make_settings(EveryService, mongo_url=mongo_proxy.url)
-    async with mongo.connect(settings, application="tests", serverSelectionTimeoutMS=50) as client:
+    async with mongo.connect(settings, application="tests") as client:
         triggers = ProjectTriggers(mongo.database(client, settings), DEFAULT, refresh_seconds=0.01)
         stop = asyncio.Event()
         with structlog.testing.capture_logs() as logs:

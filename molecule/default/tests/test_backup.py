@@ -85,10 +85,11 @@ def test_nothing_stays_beside_the_repository(host: Any, snapshot: dict[str, Any]
     assert host.file("/var/backups/sdlc-agents").mode == 0o700
 
 
-def test_its_metrics_say_how_it_went(host: Any, snapshot: dict[str, Any]) -> None:
+@pytest.mark.usefixtures("snapshot")
+def test_its_metrics_say_how_it_went(host: Any) -> None:
     shown = metrics(host)
     assert shown["last_exit_status"] == 0
-    stored = json.loads(host.check_output(f"{RESTIC} stats --json --mode restore-size {snapshot['id']}"))
+    stored = json.loads(host.check_output(f"{RESTIC} stats --json --mode restore-size latest"))
     assert shown["size_bytes"] == stored["total_size"]
     assert 0 < shown["duration_seconds"] < 120
 

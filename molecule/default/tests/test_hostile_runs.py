@@ -214,7 +214,7 @@ def targets(host: Any, lab: Any) -> Iterator[list[tuple[str, int]]]:
 
     The survey adds every container's address, and those where none is.
     """
-    host.check_output(f"ip address add {METADATA}/32 dev lo")
+    host.check_output(f"ip address replace {METADATA}/32 dev lo")
     try:
         lines = host.check_output("ss --listening --tcp --numeric --no-header").splitlines()
         ports = {int(line.split()[3].rsplit(":", 1)[1]) for line in lines}

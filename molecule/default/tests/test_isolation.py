@@ -4,7 +4,7 @@ Every probe runs inside a running container. A refused connection counts as reac
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -66,15 +66,17 @@ def reached(host: Any, command: list[str], targets: Iterable[Target]) -> set[Tar
 
 
 @pytest.fixture(scope="module")
-def everything(host: Any, lab: Any) -> Iterator[set[Target]]:
+def everything(host: Any, lab: Any, eventually: Callable[..., Any]) -> Iterator[set[Target]]:
     """Whatever could be reached from a container: ports of the host under each of its addresses, containers, others.
 
     Those of the broker's host are among them.
 
     The host itself reaches all of them, so a probe that finds one shut was shut out.
     """
-    host.check_output(f"ip address add {METADATA}/32 dev lo")
+    host.check_output(f"ip address replace {METADATA}/32 dev lo")
     try:
+        # Each ends and starts again after a run.
+        eventually(lambda: runners_listen(host), timeout=90)
         listening = {
             int(line.split()[3].rsplit(":", 1)[1])
             for line in host.check_output("ss --listening --tcp --numeric --no-header").splitlines()
@@ -108,6 +110,14 @@ def networks(host: Any) -> Mapping[str, list[str]]:
         fact["Name"].lstrip("/"): [network["IPAddress"] for network in fact["NetworkSettings"]["Networks"].values()]
         for fact in facts
     }
+
+
+def runners_listen(host: Any) -> bool:
+    """Whether every runner that there should be can be reached."""
+    names = host.check_output("docker ps --all --filter name=agent-runner --format '{{.Names}}'").split()
+    known = networks(host)
+    listed = {(address, 8082) for name in names for address in known.get(name, [""])}
+    return ("", 8082) not in listed and reached(host, ["python3"], listed) == listed
 
 
 def services(host: Any) -> Iterator[Target]:

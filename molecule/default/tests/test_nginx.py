@@ -65,13 +65,18 @@ def openssl(edge: Edge, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_forty_quick_posts_are_limited(edge: Edge) -> None:
+def test_forty_quick_posts_are_limited(edge: Edge, eventually: Any) -> None:
     edge.post(b"{}")
-    with concurrent.futures.ThreadPoolExecutor(40) as pool:
-        answers = list(pool.map(lambda _: edge.once("POST", "/webhook", b"{}"), range(40)))
-    statuses = [answer.status for answer in answers]
-    assert set(statuses) == {401, 429}
-    limited = next(answer for answer in answers if answer.status == 429)
+    answers: list[Any] = []
+
+    def quick() -> list[Any]:
+        # On a busy machine they may take so long that all of them are within the rate.
+        with concurrent.futures.ThreadPoolExecutor(40) as pool:
+            answers.extend(pool.map(lambda _: edge.once("POST", "/webhook", b"{}"), range(40)))
+        return [answer for answer in answers if answer.status == 429]
+
+    limited = eventually(quick)[0]
+    assert {answer.status for answer in answers} == {401, 429}
     assert limited.json() == {"error": "too many requests"}
     assert limited.headers["retry-after"] == "1"
 
@@ -167,9 +172,9 @@ def test_weak_ciphers_are_refused(edge: Edge) -> None:
         assert "alert handshake failure" in told
 
 
-def test_requests_are_logged_as_json_without_their_query(host: Any, edge: Edge) -> None:
+def test_requests_are_logged_as_json_without_their_query(host: Any, edge: Edge, eventually: Any) -> None:
     identity = edge.once("GET", "/asked?token=abc123").headers["x-request-id"]
-    line = host.check_output(f"grep -F {identity} /var/log/nginx/access.log")
+    line = eventually(lambda: host.run(f"grep -F {identity} /var/log/nginx/access.log").stdout)
     entry = json.loads(line)
     assert (entry["status"], entry["path"], entry["tls"]) == ("404", "/asked", "TLSv1.3")
     assert "abc123" not in line

@@ -116,7 +116,9 @@ def test_the_database_is_seen_with_the_rights_that_the_exporter_has(host: Any, e
         "mongodb_oplog_stats_maxSize",
     ):
         assert query(host, name), name
-    assert query(host, "sdlc_mongodb_exporter_failures_total") == []
+    # One on a busy machine may come; a right that is missing makes one of every scrape.
+    lately = "increase(sdlc_mongodb_exporter_failures_total[1m]) > 0"
+    eventually(lambda: query(host, lately) == [], timeout=120)
 
 
 def test_the_brokers_queues_are_seen_by_name(host: Any, eventually: Eventually) -> None:
@@ -129,9 +131,10 @@ def test_nginx_is_seen(host: Any, eventually: Eventually) -> None:
 
 
 def test_requests_of_the_services_are_counted_by_route(host: Any, eventually: Eventually) -> None:
-    host.check_output("curl --silent --request POST --data '{}' http://127.0.0.1:8080/webhook")
     refused = 'http_requests_total{job="jira-webhook-api",method="POST",endpoint="/webhook",status="401"}'
-    eventually(lambda: [value >= 1 for _, value in query(host, refused)] == [True], timeout=60)
+    before = sum(value for _, value in query(host, refused))
+    host.check_output("curl --silent --request POST --data '{}' http://127.0.0.1:8080/webhook")
+    eventually(lambda: [value > before for _, value in query(host, refused)] == [True], timeout=60)
 
 
 def test_certificates_report_when_they_run_out(host: Any) -> None:

@@ -8,17 +8,22 @@ that needs them (see `Credentials`), never by an argument or an address.
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import structlog
+
 from sdlc_agents.errors import ServiceError
+from sdlc_agents.runner.processes import group_lives
 
 ASKPASS = Path(__file__).with_name("askpass.sh")
 OUTPUT_BYTES = 8 * 1024 * 1024
 _ERROR_CHARACTERS = 2000
+_DEATH_SECONDS = 3.0
 
 _SAFE_OPTIONS = (
     "core.hooksPath=/dev/null",
@@ -35,6 +40,8 @@ _SAFE_OPTIONS = (
     "commit.gpgSign=false",
     "advice.detachedHead=false",
 )
+
+log = structlog.get_logger()
 
 
 class GitError(ServiceError):
@@ -114,9 +121,7 @@ class Git:
         except TimeoutError as error:
             raise GitError(f"git {name} took longer than {seconds:.0f} s") from error
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            await _end_group(process)
         if status not in accept:
             reason = errors.decode(errors="replace").strip()[-_ERROR_CHARACTERS:]
             raise GitError(f"git {name} failed: {reason or f'status {status}'}")
@@ -136,6 +141,25 @@ class Git:
             **self.environment,
         }
         return environment if credentials is None else environment | credentials.environment()
+
+
+async def _end_group(process: asyncio.subprocess.Process) -> None:
+    """Kill what is left of the command's process group, and see it dead.
+
+    What a signal has reached may live on for a moment, and write once more.
+    """
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        await process.wait()
+        return
+    await process.wait()
+    deadline = time.monotonic() + _DEATH_SECONDS
+    while group_lives(process.pid):
+        if time.monotonic() > deadline:  # one that the kernel cannot end: a file system that does not answer
+            log.error("git_survives", group=process.pid)
+            return
+        await asyncio.sleep(0.01)
 
 
 async def _write(process: asyncio.subprocess.Process, data: bytes | None) -> None:

@@ -47,7 +47,8 @@ class Worker:
                 await asyncio.wait({running, keeping, stopping, cancelling}, return_when=asyncio.FIRST_COMPLETED)
                 if cancelling.done():
                     by = await cancelling
-                    await _cancel(running)
+                    # It is cancelled already: a second time would break off what it does at its end.
+                    await asyncio.wait({running})
                     await self._finish(claim, await execution.cancelled(by))
                 elif running.done():
                     await running

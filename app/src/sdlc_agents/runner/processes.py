@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ import structlog
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PROC = Path("/proc")
-# Of the fields in /proc/PID/stat after the command's name: num_threads and rss are the 20th and 24th of all.
+# Of the fields in /proc/PID/stat after the command's name: state is the 3rd of all, rss the 24th.
+_STATE, _PARENT, _GROUP = 0, 1, 2
+_DEAD = (b"Z", b"X")
 _THREADS = 17
 _RESIDENT = 21
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -56,6 +59,20 @@ class Member:
 def family(of: int | None = None) -> dict[int, Member]:
     """The processes below `of` (this process), by their ids: one pass over /proc."""
     parents: dict[int, list[tuple[int, Member]]] = {}
+    for process, fields in _stats():
+        member = Member(fields[_STATE].decode(), int(fields[_THREADS]), int(fields[_RESIDENT]) * _PAGE_BYTES)
+        parents.setdefault(int(fields[_PARENT]), []).append((process, member))
+    found: dict[int, Member] = {}
+    waiting = [os.getpid() if of is None else of]
+    while waiting:
+        for child, member in parents.get(waiting.pop(), ()):
+            found[child] = member
+            waiting.append(child)
+    return found
+
+
+def _stats() -> Iterator[tuple[int, list[bytes]]]:
+    """The id of every process there is, and its fields in /proc/PID/stat from the state on."""
     for name in os.listdir(_PROC):  # noqa: PTH208 - several times a second
         if name.isdigit():
             try:
@@ -64,15 +81,12 @@ def family(of: int | None = None) -> dict[int, Member]:
                     fields = file.read().rpartition(b") ")[2].split()
             except OSError:
                 continue
-            member = Member(fields[0].decode(), int(fields[_THREADS]), int(fields[_RESIDENT]) * _PAGE_BYTES)
-            parents.setdefault(int(fields[1]), []).append((int(name), member))
-    found: dict[int, Member] = {}
-    waiting = [os.getpid() if of is None else of]
-    while waiting:
-        for child, member in parents.get(waiting.pop(), ()):
-            found[child] = member
-            waiting.append(child)
-    return found
+            yield int(name), fields
+
+
+def group_lives(group: int) -> bool:
+    """Whether a process of this process group still runs, in the widest sense."""
+    return any(int(fields[_GROUP]) == group and fields[_STATE] not in _DEAD for _, fields in _stats())
 
 
 def descendants(of: int | None = None) -> dict[int, str]:
@@ -87,12 +101,20 @@ def offer_to_the_oom_killer(process: int) -> None:
 
 
 def proportional_bytes(process: int) -> int | None:
-    """The process's memory with what it shares counted in parts (PSS); None when it cannot be read."""
-    with suppress(OSError):
-        for line in (_PROC / str(process) / "smaps_rollup").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return None
+    """The process's memory with what it shares counted in parts (PSS); None when it cannot be read.
+
+    One that has ended meanwhile has none.
+    """
+    try:
+        content = (_PROC / str(process) / "smaps_rollup").read_text(encoding="ascii", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    except OSError:
+        return None
+    for line in content.splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 async def kill_descendants(seconds: float = KILL_SECONDS) -> bool:

@@ -7,6 +7,7 @@ import getpass
 import secrets as random
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +73,9 @@ def stop_local(url: str) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    # Below those that Linux gives by itself: until Gitea binds it, any connection could be given one of them.
+    for port in random.SystemRandom().sample(range(32_000, 32_768), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise LabError("no port from 32000 to 32767 is free on loopback", "see which programs listen there: ss -ltnp")

@@ -1,0 +1,80 @@
+"""However a run is broken off, what it does at its end is done: its workspace goes, its tokens end."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from sdlc_agents.agent import worker as worker_module
+from sdlc_agents.agent.development import Outcome
+from sdlc_agents.agent.execution import Tools
+from sdlc_agents.agent.metrics import AgentMetrics
+from sdlc_agents.agent.repository import DevelopmentRepository
+from sdlc_agents.agent.worker import Worker
+from sdlc_agents.metrics import new_registry
+from sdlc_agents.mongo import Database
+from support.agents import Developments
+from support.waiting import until
+
+
+class Endless:
+    """A run that waits for ever, and needs a while to clean up. It stands in for `Execution`."""
+
+    def __init__(self) -> None:
+        self.publishing = False
+        self.steps: list[str] = []
+
+    async def run(self) -> Outcome:
+        """Wait, and clean up in two steps."""
+        self.steps.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.1)
+            self.steps.append("tokens ended")
+            await asyncio.to_thread(self.steps.append, "workspace removed")
+        raise AssertionError
+
+    async def cancelled(self, by: str) -> Outcome:
+        """As an execution tells it."""
+        return Outcome(status="cancelled", kind="cancelled", error_message=f"cancelled by {by}")
+
+
+@pytest.mark.parametrize("way", ["cancelled", "stopped", "lease lost"])
+async def test_a_run_that_is_broken_off_cleans_up_to_the_end(
+    db: Database, developments: Developments, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    run = Endless()
+    monkeypatch.setattr(worker_module, "Execution", lambda *_: run)
+    repository = DevelopmentRepository(db, "a", lease_seconds=3, queued_grace_seconds=60)
+    tools = SimpleNamespace(
+        developments=repository,
+        metrics=AgentMetrics(new_registry()),
+        jira=None,
+        settings=SimpleNamespace(lease_seconds=3, shutdown_seconds=8),
+    )
+    stop = asyncio.Event()
+    development_id = await developments.queue()
+    claim = await repository.claim(development_id)
+    assert claim is not None
+    working = asyncio.create_task(Worker(cast("Tools", tools), stop).work(claim))
+
+    async def begun() -> bool:
+        return run.steps == ["begun"]
+
+    await until(begun)
+    changes = {
+        "cancelled": {"cancel_requested_at": claim.accepted_at, "cancel_requested_by": "Ops key"},
+        "stopped": {},
+        "lease lost": {"lease.fence": claim.fence + 1},
+    }
+    if way == "stopped":
+        stop.set()
+    else:
+        await db["developments"].update_one({"_id": development_id}, {"$set": changes[way]})
+    async with asyncio.timeout(15):
+        await working
+    assert run.steps == ["begun", "tokens ended", "workspace removed"]
+    status = {"cancelled": "cancelled", "stopped": "queued", "lease lost": "running"}[way]
+    assert (await developments.get(development_id))["status"] == status
