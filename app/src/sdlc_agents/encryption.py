@@ -12,6 +12,8 @@ https://www.mongodb.com/docs/manual/core/csfle/fundamentals/manual-encryption/
 
 import base64
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +23,8 @@ from pymongo.asynchronous.encryption import AsyncClientEncryption
 from pymongo.encryption_shared import Algorithm
 from pymongo.errors import EncryptionError
 
-from sdlc_agents.errors import ServiceError
-from sdlc_agents.mongo import Database, Document
+from sdlc_agents.errors import ServiceError, UnavailableError
+from sdlc_agents.mongo import Database, Document, is_outage
 from sdlc_agents.settings import EncryptionSettings
 
 KEY_VAULT = "encryption_keys"
@@ -67,8 +69,21 @@ def _provider(key: bytes) -> str:
     return f"local:{hashlib.sha256(key).hexdigest()[:16]}"
 
 
+@contextmanager
+def _translate_errors(message: str) -> Iterator[None]:
+    """Turn pymongo's error into `FieldEncryptionError`, or, where it wraps an outage, into `UnavailableError`."""
+    try:
+        yield
+    except EncryptionError as error:
+        if is_outage(error.cause):
+            raise UnavailableError("the database is not available") from error
+        raise FieldEncryptionError(message) from error
+
+
 class FieldCipher:
     """Encrypts and decrypts single strings. Close it when done.
+
+    Raises `UnavailableError` when the data key cannot be read because the database is away.
 
     Rights in the database: `find` on `encryption_keys`, `ensure_key` also `insert`, `rewrap` also `update`.
     """
@@ -94,29 +109,23 @@ class FieldCipher:
 
         Raises `FieldEncryptionError` when neither the current nor the previous key did.
         """
-        try:
+        with _translate_errors("the data key could not be unwrapped: another master key?"):
             result = await self._encryption.rewrap_many_data_key(
                 {"masterKey.provider": {"$ne": self._provider}}, provider=self._provider
             )
-        except EncryptionError as error:
-            raise FieldEncryptionError("the data key could not be unwrapped: another master key?") from error
         return result.bulk_write_result is not None
 
     async def encrypt(self, value: str) -> Binary:
         """The value as BSON binary of subtype 6."""
-        try:
+        with _translate_errors("a value could not be encrypted"):
             return await self._encryption.encrypt(
                 value, Algorithm.AEAD_AES_256_CBC_HMAC_SHA_512_Random, key_alt_name=KEY_ALT_NAME
             )
-        except EncryptionError as error:
-            raise FieldEncryptionError("a value could not be encrypted") from error
 
     async def decrypt(self, value: Binary) -> str:
         """The string that `encrypt` was given."""
-        try:
+        with _translate_errors("a stored value could not be decrypted: another master key?"):
             return str(await self._encryption.decrypt(value))
-        except EncryptionError as error:
-            raise FieldEncryptionError("a stored value could not be decrypted: another master key?") from error
 
     async def close(self) -> None:
         """Free the key material."""

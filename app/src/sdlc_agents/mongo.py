@@ -52,8 +52,9 @@ _LABELS_OF_OUTAGE = (
 def connect(settings: MongoSettings, *, application: str, **options: Any) -> Client:
     """A client for the settings' URL; it connects when first used, so a database that is away stops no start.
 
-    Every operation ends within `OPERATION_SECONDS` (pymongo's client-side operation timeout) and choosing a server
-    within `SERVER_SELECTION_SECONDS`. `options` go to `AsyncMongoClient` and override what stands here.
+    Every operation ends within `OPERATION_SECONDS` (pymongo's client-side operation timeout), choosing a server
+    included; `SERVER_SELECTION_SECONDS` counts only for what has no such timeout. `options` go to `AsyncMongoClient`
+    and override what stands here.
     """
     arguments: dict[str, Any] = {
         "appname": application,

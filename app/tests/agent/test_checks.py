@@ -3,9 +3,12 @@
 import asyncio
 from datetime import timedelta
 
+import httpx
 import pytest
 
 from agent.conftest import StartConsumer
+from sdlc_agents.agent.checks import ProjectChecks
+from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.mongo import Database
 from sdlc_agents.projects.repository import CheckRepository
 from support.agents import Developments, RunnerProcesses
@@ -46,3 +49,29 @@ async def test_a_busy_consumer_answers_within_seconds(
     assert check is not None
     assert [(result["ok"], result["problems"]) for result in check["results"]] == [(True, [])]
     assert gitea.url.removeprefix("https://") in proxy.asked
+
+
+async def test_a_check_that_fails_oddly_keeps_no_other_waiting(
+    developments: Developments, db: Database, cipher: FieldCipher
+) -> None:
+    await developments.register("https://git.example/shop/storefront")
+    project = await db["projects"].find_one()
+    assert project is not None
+    await db["projects"].update_one(
+        {"_id": project["_id"]}, {"$unset": {"repositories": 1}}, bypass_document_validation=True
+    )
+    asked = CheckRepository(db)
+    await asked.request(project["_id"], "somebody")
+    other = await asked.request("no such project", "somebody")
+
+    async def done() -> bool:
+        return await db["project_checks"].count_documents({"_id": other["_id"], "state": "done"}) == 1
+
+    async with httpx.AsyncClient(trust_env=False) as outside:
+        answering = asyncio.create_task(ProjectChecks(db, cipher, outside).run())
+        try:
+            await until(done)
+            assert not answering.done()
+        finally:
+            answering.cancel()
+            await asyncio.wait({answering})

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -10,6 +11,7 @@ from sdlc_agents.agent.repository import DUE, DevelopmentRepository, untold
 from sdlc_agents.clock import now
 from sdlc_agents.mongo import Database
 from support.agents import Developments
+from support.waiting import until
 
 DONE = Outcome(status="completed", kind="pull_request", pr_mr_url="https://git.example/1")
 
@@ -188,3 +190,27 @@ async def test_a_retry_is_told_how_the_attempt_before_it_ended(db: Database, dev
     third = await repository(db, "c").claim_any()
     assert third is not None
     assert third.previous_failure == "consumer_lost: the consumer that had it was lost"
+
+
+async def test_who_could_not_be_told_does_not_stand_before_those_who_were_not_tried(
+    db: Database, developments: Developments
+) -> None:
+    owner = repository(db, "a")
+    for number in range(3):
+        claim = await owner.claim(await developments.queue(number=number))
+        assert claim is not None
+        await owner.finish(claim, DONE, ["ticket"])
+    tried: list[str] = []
+    for _ in range(6):
+        document = await owner.take_untold()
+        assert document is not None
+        tried.append(document["_id"])
+        await owner.told(document, {}, again_in=0.001)
+        await until(partial(due_again, db, document["_id"]))
+    assert sorted(tried[:3]) == sorted(set(tried))
+
+
+async def due_again(db: Database, development_id: str) -> bool:
+    """Whether its time has come again."""
+    query = {"_id": development_id, "$expr": {"$lt": ["$notice_after", "$$NOW"]}}
+    return await db["developments"].find_one(query) is not None

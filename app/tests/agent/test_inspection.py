@@ -1,5 +1,6 @@
 """Hostile bundles are refused, each for its own reason; ordinary work passes."""
 
+import resource
 import zlib
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from sdlc_agents.agent.development import RunFailedError
 from sdlc_agents.agent.git import Git
 from sdlc_agents.agent.inspection import RESULT, Limits, inspect_bundle, leaves_tree
+from sdlc_agents.agent.remote import Remote, Transport
+from sdlc_agents.agent.workspace import Workspace
 from support.repositories import bundle, commit, git, make_repository
 
 BRANCH = "feature/SHOP-1"
@@ -187,6 +190,30 @@ async def test_a_small_bundle_that_unfolds_into_much_is_read_within_the_memory_l
     path = bundle(work, work.parent / "result.bundle", f"{start}..{BRANCH}")
     assert path.stat().st_size < LIMITS.bundle_bytes, "the case is not the one that is meant"
     assert await inspect_bundle(consumer, path, branch=BRANCH, start_commit=start, limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"a": b"1\n2\n", "b": b"3\n"}, "2 files changed, 3 insertions(+)"),
+        ({"a": b"\n" * 100 * 1024**2}, "1 file changed, 0 insertions(+), 0 deletions(-)"),
+        ({"a": b"\n" * 15 * 1024**2}, "changes not counted"),
+    ],
+    ids=["ordinary", "not looked into", "too many lines"],
+)
+async def test_the_changes_are_counted_within_the_memory_limit(
+    origin: Path, work: Path, start: str, tmp_path: Path, files: dict[str, bytes], expected: str
+) -> None:
+    workspace = Workspace(tmp_path / "run", Remote(f"file://{origin}", None, Transport(protocols=("file",))))
+    await workspace.fetch(BRANCH, None)
+    for name, content in files.items():
+        (work / name).write_bytes(content)
+    commit(work, {})
+    bundle(work, workspace.incoming, f"{start}..{BRANCH}")
+    await workspace.accept(BRANCH, start, LIMITS)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert await workspace.summary(start) == expected
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss <= max(before, LIMITS.memory_bytes // 1024)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pytest
 
 from agent.conftest import StartConsumer
 from agent.world import World, bash, jira_with_a_ticket
+from sdlc_agents.clock import now
+from support.agents import open_job
 from support.lab import API_KEY, JIRA_TOKEN, comments
 from support.proxy import CuttableProxy
 from support.waiting import until
@@ -204,8 +206,9 @@ async def test_a_ticket_whose_message_was_lost_is_worked_on(world: World, start_
     assert document["status"] == "completed", document["error_message"]
 
 
-async def test_what_was_pushed_before_a_crash_is_published_without_another_run(
-    world: World, start_consumer: StartConsumer
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_what_was_pushed_before_a_crash_is_published_without_another_run_and_also_when_it_was_cancelled(
+    world: World, start_consumer: StartConsumer, *, cancelled: bool
 ) -> None:
     repository = await world.repository()
     development_id = await world.developments.queue("Please write it down.")
@@ -215,6 +218,9 @@ async def test_what_was_pushed_before_a_crash_is_published_without_another_run(
         {"_id": development_id},
         {"$set": {"result": {"commit": await repository.head(branch), "base": "main", "turns": 7, "seconds": 41.5}}},
     )
+    if cancelled:  # too late: the result is out
+        asked = {"cancel_requested_at": now(), "cancel_requested_by": "Ops key"}
+        await world.db["developments"].update_one({"_id": development_id}, {"$set": asked})
     await world.send(development_id)
     async with start_consumer():
         document = await world.developments.ended(development_id)
@@ -222,6 +228,22 @@ async def test_what_was_pushed_before_a_crash_is_published_without_another_run(
     (pull_request,) = await repository.pull_requests()
     assert pull_request["head"]["ref"] == branch
     assert (document["turns"], document["duration_seconds"]) == (7, 41.5)
+    assert await world.db["agent_jobs"].count_documents({"development_id": development_id}) == 0
+
+
+async def test_a_cancelled_run_whose_result_was_not_pushed_before_a_crash_is_cancelled(
+    world: World, start_consumer: StartConsumer
+) -> None:
+    repository = await world.repository()
+    development_id = await world.developments.queue("Please write it down.")
+    lost = {"result": {"commit": "1" * 40, "base": "main", "turns": 7, "seconds": 41.5}}
+    asked = {"cancel_requested_at": now(), "cancel_requested_by": "Ops key"}
+    await world.db["developments"].update_one({"_id": development_id}, {"$set": lost | asked})
+    await world.send(development_id)
+    async with start_consumer():
+        document = await world.developments.ended(development_id)
+    assert (document["status"], document["error_message"]) == ("cancelled", "cancelled by Ops key")
+    assert await repository.pull_requests() == []
     assert await world.db["agent_jobs"].count_documents({"development_id": development_id}) == 0
 
 
@@ -355,10 +377,14 @@ async def test_a_development_that_kills_its_consumers_is_given_up(world: World, 
     await world.repository()
     development_id = await world.developments.queue("Please write it down.")
     await world.db["developments"].update_one({"_id": development_id}, {"$set": {"attempts": 3}})
+    job_id, _ = await open_job(world.db, development_id=development_id, fence=0)
     await world.send(development_id)
     async with start_consumer():
         document = await world.developments.ended(development_id)
     assert (document["status"], document["outcome"]) == ("failed", "attempts_used_up")
+    job = await world.db["agent_jobs"].find_one({"_id": job_id})
+    assert job is not None
+    assert job["expires_at"] <= document["completed_at"], "the lost consumer's token is still good"
 
 
 async def test_without_a_broker_the_work_goes_on_and_with_it_again_the_messages(

@@ -1,10 +1,17 @@
 """Mirrors save fetches, show nobody anything, and a run goes on without them."""
 
 import asyncio
+import fcntl
+import os
 import sys
+import threading
+import uuid
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.checkouts import BRANCH, Mirrored, files_with, remote_of, unpacked
 from agent.test_git import running_commands
@@ -16,6 +23,7 @@ from sdlc_agents.agent.remote import Remote, Transport
 from support.lab import Gitea, GiteaRepository
 from support.relay import EgressProxy
 from support.repositories import bundle, commit, git, make_repository
+from support.waiting import until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -230,6 +238,104 @@ async def test_the_least_recently_used_goes_first_and_none_in_use(tmp_path: Path
     sizes = mirrored.registry.get_sample_value("sdlc_agent_mirror_bytes")
     assert sizes is not None
     assert 2_000_000 <= sizes <= 2_500_000
+
+
+def many_packs(packs: int = 61) -> Callable[[Path], Awaitable[None]]:
+    """Fills a mirror with more packs than one may have, each new when the mirror is."""
+
+    async def fill(directory: Path) -> None:
+        place = directory / "objects" / "pack"
+        if not place.exists():
+            place.mkdir(parents=True)
+            for number in range(packs):
+                (place / f"{uuid.uuid4().hex}-{number}.pack").write_bytes(b"x" * 1000)
+
+    return fill
+
+
+def may_be_removed(directory: Path) -> bool:
+    """Whether nobody holds the mirror."""
+    lock = os.open(directory.with_suffix(".use"), os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True
+
+
+async def test_a_mirror_of_too_many_packs_that_others_use_stays_until_all_are_done(tmp_path: Path) -> None:
+    mirrors = Mirrored(tmp_path).mirrors
+    first = await mirrors.use("a", many_packs())
+    second = await mirrors.use("a", many_packs())
+    assert first is not None
+    assert second is not None
+    packs = set(second.directory.glob("objects/pack/*"))
+    first.close()
+    assert not may_be_removed(second.directory), "the second still uses it"
+    third = await mirrors.use("a", many_packs())
+    assert third is not None
+    assert set(second.directory.glob("objects/pack/*")) == packs, "the second has borrowed them"
+    second.close()
+    third.close()
+    last = await mirrors.use("a", many_packs(1))
+    assert last is not None
+    assert len(list(last.directory.glob("objects/pack/*"))) == 1, "it is made anew when nobody uses it"
+    last.close()
+
+
+async def test_a_mirror_that_cannot_be_removed_is_still_held(tmp_path: Path) -> None:
+    mirrors = Mirrored(tmp_path).mirrors
+    first = await mirrors.use("a", many_packs(1))
+    second = await mirrors.use("a", many_packs(1))
+    assert first is not None
+    assert second is not None
+    assert not second.discard(), "the first uses it"
+    first.close()
+    assert not may_be_removed(second.directory)
+    assert second.discard()
+    second.close()
+    assert may_be_removed(second.directory)
+
+
+async def test_a_use_that_is_cancelled_before_it_has_made_room_holds_nothing(tmp_path: Path) -> None:
+    mirrored = Mirrored(tmp_path)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    go_on, directories = threading.Event(), []
+
+    async def fill(directory: Path) -> None:
+        await many_packs(1)(directory)
+        directories.append(directory)
+        # Making room, which comes next, waits behind this.
+        loop.run_in_executor(None, go_on.wait, 30)
+
+    async def filled() -> bool:
+        return bool(directories)
+
+    using = asyncio.create_task(mirrored.mirrors.use("a", fill))
+    await until(filled)
+    assert not may_be_removed(directories[0])
+    using.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await using
+    assert may_be_removed(directories[0])
+    go_on.set()
+
+
+async def test_a_use_holds_its_mirror_although_no_room_can_be_made(tmp_path: Path) -> None:
+    mirrored = Mirrored(tmp_path)
+    mirrored.directory.mkdir()
+    (mirrored.directory / "broken.use").symlink_to("nowhere")
+    with capture_logs() as logs:
+        mirror = await mirrored.mirrors.use("a", many_packs(1))
+    assert mirror is not None
+    assert [entry["log_level"] for entry in logs if entry["event"] == "mirror_eviction_failed"] == ["warning"]
+    assert mirrored.counted() == {"miss": 1}
+    assert not may_be_removed(mirror.directory)
+    mirror.close()
+    assert may_be_removed(mirror.directory)
 
 
 async def test_several_runs_share_a_mirror_at_the_same_time(

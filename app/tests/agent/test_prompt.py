@@ -1,6 +1,7 @@
 """The ticket's text is quoted, and cannot end its quotation."""
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -116,6 +117,22 @@ def test_acceptance_criteria_are_shown_again_inside_the_tickets_quotation() -> N
     text = prompt("Do it.\n\nAcceptance criteria:\n- rounds down\n")
     fence = re.findall(r"«(ticket-[0-9a-f]{16})»", text)[0]
     assert "taken from the description:\n- rounds down" in text.split(f"\n«{fence}»\n")[1]
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["AC:\n" * 80_000, ("AC:" + "\n" * 100) * 3000, (" " * 98 + "ac" + " " * 98 + "xy\n") * 1600],
+    ids=["headings", "empty sections", "spaces"],
+)
+def test_no_description_takes_long(description: str) -> None:
+    before = time.process_time()
+    assert acceptance_criteria(description) == ""
+    assert time.process_time() - before < 2, "it blocks everything else for long"
+
+
+@pytest.mark.parametrize("line", ["== AC ==", "## *AC* ##", "h2. *AC*", "**AC**", "__AC__ ---", "- AC :", "AC=*"])
+def test_a_heading_of_acceptance_criteria_is_known_however_it_is_marked(line: str) -> None:
+    assert acceptance_criteria(f"{line}\n- rounds down") == "- rounds down"
 
 
 @given(st.text(max_size=2000))

@@ -212,6 +212,8 @@ async def test_a_consumer_that_dies_with_a_cancellation_pending_leaves_it_to_the
         assert (await steering.cancel(development_id, PERSON)).status == "running"
         async with start_consumer("consumer-2"):
             document = await world.developments.ended(development_id)
+    good = {"development_id": development_id, "expires_at": {"$gt": document["completed_at"]}}
+    assert await world.db["agent_jobs"].count_documents(good) == 0, "the lost consumer's token"
     assert (document["status"], document["error_message"]) == ("cancelled", "cancelled by Ops key")
     assert [entry["outcome"] for entry in document["attempts_log"]] == ["consumer_lost", "cancelled"]
     assert await world.db["agent_jobs"].count_documents({"development_id": development_id}) == 1, "it was run again"

@@ -14,6 +14,7 @@ from sdlc_agents.agent.repository import DevelopmentRepository
 from sdlc_agents.agent.worker import Worker
 from sdlc_agents.metrics import new_registry
 from sdlc_agents.mongo import Database
+from sdlc_agents.waiting import to_the_end
 from support.agents import Developments
 from support.waiting import until
 
@@ -39,6 +40,27 @@ class Endless:
     async def cancelled(self, by: str) -> Outcome:
         """As an execution tells it."""
         return Outcome(status="cancelled", kind="cancelled", error_message=f"cancelled by {by}")
+
+
+async def test_what_is_done_to_the_end_is_done_before_the_cancellation_goes_on() -> None:
+    steps: list[str] = []
+    begun = asyncio.Event()
+
+    async def clean_up() -> str:
+        begun.set()
+        await asyncio.sleep(0.1)
+        steps.append("cleaned up")
+        return "done"
+
+    task = asyncio.create_task(to_the_end(clean_up()))
+    await begun.wait()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert steps == ["cleaned up"]
+    assert await to_the_end(clean_up()) == "done"
 
 
 @pytest.mark.parametrize("way", ["cancelled", "stopped", "lease lost"])

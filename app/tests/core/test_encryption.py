@@ -2,9 +2,12 @@
 
 import pytest
 
+from sdlc_agents import mongo
 from sdlc_agents.encryption import KEY_VAULT, FieldCipher, FieldEncryptionError, master_key
+from sdlc_agents.errors import UnavailableError
 from sdlc_agents.mongo import Database
 from support.backends import EveryService, MakeSettings
+from support.proxy import CuttableProxy
 
 
 async def test_a_value_comes_back(cipher: FieldCipher) -> None:
@@ -28,3 +31,17 @@ async def test_another_master_key_decrypts_nothing(
     with pytest.raises(FieldEncryptionError):
         await other.decrypt(value)
     await other.close()
+
+
+async def test_without_the_database_no_key_is_blamed(
+    cipher: FieldCipher, mongo_proxy: CuttableProxy, make_settings: MakeSettings
+) -> None:
+    value = await cipher.encrypt("token")
+    settings = make_settings(EveryService, mongo_url=mongo_proxy.url)
+    await mongo_proxy.cut()
+    async with mongo.connect(settings, application="tests", timeoutMS=500) as client:
+        other = FieldCipher(mongo.database(client, settings), master_key(settings))
+        for call in (lambda: other.decrypt(value), lambda: other.encrypt("token"), other.rewrap):
+            with pytest.raises(UnavailableError):
+                await call()
+        await other.close()

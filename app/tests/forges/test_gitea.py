@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from sdlc_agents import forges
+from sdlc_agents.forges import gitea_api
 from sdlc_agents.forges.model import ForgeError, ForgeUnavailableError, PullRequest, PullRequestText
 from sdlc_agents.projects.policies import ForgeKind
 from support.lab import Gitea, GiteaRepository
@@ -69,6 +70,32 @@ async def test_after_a_closed_pull_request_a_new_one_is_opened(gitea: Gitea, cli
     second = await ensure(repository, client)
     assert second.created
     assert second.number != first.number
+    again = await ensure(repository, client)
+    assert (again.number, again.url, again.created) == (second.number, second.url, False)
+
+
+async def test_a_pull_request_from_a_fork_is_nobodys_here(gitea: Gitea, client: httpx.AsyncClient) -> None:
+    repository = await with_branch(gitea)
+    stranger = await repository.person()
+    await repository.call("POST", "/forks", {}, token=stranger.token)
+    mine = {"head": f"{stranger.name}:{BRANCH}", "base": "main", "title": "Mine"}
+    await repository.call("POST", "/pulls", mine, token=stranger.token)
+    made = await ensure(repository, client)
+    again = await ensure(repository, client)
+    assert (made.number, made.created, again.number, again.created) == (2, True, 2, False)
+    assert [shown["state"] for shown in await repository.pull_requests()] == ["open", "open"]
+
+
+async def test_a_pull_request_is_found_again_on_every_page(
+    gitea: Gitea, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gitea_api, "PAGE", 1)
+    repository = await with_branch(gitea)
+    await repository.call("POST", "/branches", {"new_branch_name": "other", "old_branch_name": BRANCH})
+    await repository.call("POST", "/pulls", {"head": "other", "base": "main", "title": "Other"})
+    made = await ensure(repository, client)
+    again = await ensure(repository, client)
+    assert (made.created, again.number, again.created) == (True, made.number, False)
 
 
 async def test_a_long_title_is_cut(gitea: Gitea, client: httpx.AsyncClient) -> None:

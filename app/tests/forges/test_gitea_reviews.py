@@ -100,6 +100,20 @@ async def test_a_dismissed_review_requests_nothing_any_more(forge: Forge, reposi
     assert not comment.requests_changes
 
 
+async def test_who_approved_after_all_requests_no_changes(forge: Forge, repository: GiteaRepository) -> None:
+    number = await opened(forge)
+    person, other = await repository.person(), await repository.person()
+    await person.review(number, "REQUEST_CHANGES", "No.")
+    await other.review(number, "REQUEST_CHANGES", "Not for me.")
+    await person.review(number, "APPROVED", "Well, yes.")
+    comments = (await forge.conversation(number)).comments
+    assert [(comment.body, comment.requests_changes) for comment in comments] == [
+        ("No.", False),
+        ("Not for me.", True),
+        ("Well, yes.", False),
+    ]
+
+
 async def test_long_conversations_are_read_to_their_end(forge: Forge, repository: GiteaRepository) -> None:
     number = await opened(forge)
     person = await repository.person()

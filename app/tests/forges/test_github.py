@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -14,7 +14,7 @@ from sdlc_agents.agent.git import Credentials
 from sdlc_agents.clock import now
 from sdlc_agents.forges.model import Comment, Forge, ForgeError, ForgeUnavailableError, PullRequestText
 from sdlc_agents.projects.policies import ForgeKind
-from support.github import CLASSIC, FINE_GRAINED, GitHub, GitHubToken, rate_limited
+from support.github import CLASSIC, FINE_GRAINED, REPOSITORY, GitHub, GitHubToken, Quota, rate_limited
 from support.standins import Together, running
 
 URL = "https://github.com/demo/shop"
@@ -90,6 +90,25 @@ async def test_after_a_closed_pull_request_a_new_one_is_opened(github: GitHub, f
     github.pulls[0]["state"] = "closed"
     second = await forge.ensure_pull_request(text())
     assert (second.number, second.created) == (2, True)
+
+
+@pytest.mark.parametrize("owner", ["stranger", "demo"])
+async def test_a_pull_request_from_a_fork_is_nobodys_here(github: GitHub, forge: Forge, owner: str) -> None:
+    for _ in range(35):
+        github.open_from_fork(BRANCH, "main", owner=owner)
+    made = await forge.ensure_pull_request(text())
+    again = await forge.ensure_pull_request(text())
+    assert (made.number, made.created, again.number, again.created) == (36, True, 36, False)
+    assert {pull["state"] for pull in github.pulls} == {"open"}
+
+
+async def test_a_pull_request_from_a_fork_that_was_deleted_is_nobodys_here(github: GitHub, forge: Forge) -> None:
+    shown = {"number": 1, "html_url": "https://github.com/demo/shop/pull/1"}
+    left = {**shown, "head": {"repo": None}, "base": {"repo": {"id": REPOSITORY}}}
+    github.open_from_fork(BRANCH, "main", owner="demo")
+    github.faults["GET", PULLS] = lambda: JSONResponse([left])
+    made = await forge.ensure_pull_request(text())
+    assert (made.number, made.created) == (2, True)
 
 
 async def test_long_texts_are_cut(github: GitHub, forge: Forge) -> None:
@@ -213,6 +232,59 @@ async def test_a_rate_limit_is_said_with_its_end(
     assert any(moment in caught.value.message for moment in moments)
 
 
+async def test_whose_a_token_is_is_asked_once(github: GitHub, client: httpx.AsyncClient) -> None:
+    github.tokens["other"] = GitHubToken(login="other-bot", scopes=("repo",))
+    await (await forges.connect(URL, CLASSIC, client)).ensure_pull_request(text())
+    found = []
+    for token in (CLASSIC, "other", CLASSIC, "other"):
+        forge = await forges.connect(URL, token, client)
+        found.append((await forge.conversation(1)).bot)
+        await forge.comment(1, "Done.", MARKER)
+    assert found == ["sdlc-bot", "other-bot", "sdlc-bot", "other-bot"]
+    assert github.count("GET", "/user") == 2
+
+
+async def test_what_has_not_changed_costs_nothing_of_the_rate_limit(github: GitHub, client: httpx.AsyncClient) -> None:
+    forge = await forges.connect(URL, CLASSIC, client)
+    await forge.ensure_pull_request(text())
+    first = await forge.conversation(1)
+    github.quota = Quota(100, int(now().timestamp()) + 600, used=90)
+    again = await (await forges.connect(URL, CLASSIC, client)).conversation(1)
+    assert (again.comments, again.head_commit, again.rests_until is None) == ((), first.head_commit, False)
+    assert github.quota.used == 90
+    github.remarks = [
+        {"id": 1, "user": github.user("alice"), "body": "Hello.", "created_at": "2026-03-01T00:00:00Z"},
+    ]
+    assert await said(forge) == [("alice", "Hello.")]
+    assert github.quota.used == 91
+
+
+async def test_what_one_token_may_see_is_kept_for_no_other(github: GitHub, client: httpx.AsyncClient) -> None:
+    forge = await forges.connect(URL, CLASSIC, client)
+    await forge.ensure_pull_request(text())
+    await forge.conversation(1)
+    github.tokens["other"] = GitHubToken(scopes=("gist",))
+    other = await forges.connect(URL, "other", client)
+    before = len(github.asked)
+    with pytest.raises(ForgeError, match="may not see it"):
+        await other.conversation(1)
+    assert all("if-none-match" not in asked.headers for asked in github.asked[before:])
+
+
+@pytest.mark.parametrize(("remaining", "rests"), [(1001, False), (999, True)])
+async def test_a_conversation_tells_when_little_of_the_rate_limit_is_left(
+    github: GitHub,
+    forge: Forge,
+    remaining: int,
+    rests: bool,  # noqa: FBT001
+) -> None:
+    await forge.ensure_pull_request(text())
+    reset = int(now().timestamp()) + 600
+    github.quota = Quota(5000, reset, used=5000 - remaining - 1)
+    expected = datetime.fromtimestamp(reset, UTC) if rests else None
+    assert (await forge.conversation(1)).rests_until == expected
+
+
 async def test_a_forge_with_a_fault_may_be_asked_again(github: GitHub, forge: Forge) -> None:
     github.faults["POST", PULLS] = lambda: JSONResponse({"message": "Server Error"}, 503)
     with pytest.raises(ForgeUnavailableError, match="503"):
@@ -293,6 +365,38 @@ async def test_the_conversation_is_read_to_its_last_page_and_in_order(github: Gi
     assert (on_line.path, on_line.line, on_line.requests_changes) == ("src/shop.py", 12, False)
     assert asking == Comment("review-1", "bob", "", asking.at, requests_changes=True)
     assert len({comment.id for comment in comments}) == len(comments)
+
+
+@pytest.mark.parametrize(
+    ("states", "requesting"),
+    [
+        ("CHANGES_REQUESTED APPROVED", []),
+        ("CHANGES_REQUESTED CHANGES_REQUESTED DISMISSED", []),
+        ("CHANGES_REQUESTED APPROVED CHANGES_REQUESTED COMMENTED", ["review 3"]),
+        ("CHANGES_REQUESTED CHANGES_REQUESTED", ["review 1", "review 2"]),
+        ("APPROVED CHANGES_REQUESTED", ["review 2"]),
+    ],
+)
+async def test_who_approved_after_all_requests_no_changes(
+    github: GitHub, forge: Forge, states: str, requesting: list[str]
+) -> None:
+    await forge.ensure_pull_request(text())
+    github.reviews = [
+        {
+            "id": n,
+            "state": state,
+            "body": f"review {n}",
+            "user": github.user("bob"),
+            "commit_id": "a" * 40,
+            "submitted_at": f"2026-03-03T00:00:0{n}Z",
+        }
+        for n, state in enumerate(states.split(), 1)
+    ]
+    nobodys_business = {**github.reviews[0], "id": 9, "state": "APPROVED", "body": "", "user": github.user("alice")}
+    github.reviews.append(nobodys_business | {"submitted_at": "2026-03-03T00:00:09Z"})
+    comments = (await forge.conversation(1)).comments
+    assert [comment.body for comment in comments] == [f"review {n}" for n in range(1, len(states.split()) + 1)]
+    assert [comment.body for comment in comments if comment.requests_changes] == requesting
 
 
 async def test_a_closed_pull_requests_conversation_says_so(github: GitHub, forge: Forge) -> None:

@@ -84,6 +84,15 @@ async def test_after_a_closed_merge_request_a_new_one_is_opened(gitlab: GitLab, 
     assert (second.number, second.created) == (2, True)
 
 
+async def test_a_merge_request_from_a_fork_is_nobodys_here(gitlab: GitLab, forge: Forge) -> None:
+    for _ in range(25):
+        gitlab.open_from_fork(BRANCH, "main")
+    made = await forge.ensure_pull_request(text())
+    again = await forge.ensure_pull_request(text())
+    assert (made.number, made.created, again.number, again.created) == (26, True, 26, False)
+    assert {request["state"] for request in gitlab.requests} == {"opened"}
+
+
 @pytest.mark.parametrize(
     ("title", "shown"),
     [
@@ -247,6 +256,20 @@ async def test_a_review_that_requests_changes_without_a_note_of_gitlabs_own_is_t
         ("note 1", False),
         ("note 2", True),
     ]
+
+
+async def test_who_approved_after_all_requests_no_changes(gitlab: GitLab, forge: Forge) -> None:
+    await forge.ensure_pull_request(text())
+    bob = gitlab.user("bob")
+    gitlab.notes = [
+        {"id": n, "author": bob, "body": body, "created_at": f"2026-03-01T00:00:0{n}Z", "system": system}
+        for n, (body, system) in enumerate(
+            [("Not yet.", False), ("requested changes", True), ("approved this merge request", True)]
+        )
+    ]
+    gitlab.reviewers = [{"user": bob, "state": "approved", "created_at": "2026-03-01T00:00:00Z"}]
+    comments = (await forge.conversation(1)).comments
+    assert [(comment.body, comment.requests_changes) for comment in comments] == [("Not yet.", False)]
 
 
 @pytest.mark.parametrize("state", ["closed", "merged"])

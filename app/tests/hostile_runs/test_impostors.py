@@ -103,6 +103,9 @@ ENDLESS: dict[str, dict[str, Answer]] = {
     "an event without an end": {"events": repeats(b"x" * 65536, first=b'{"type": "message", "text": "')},
     "nonsense instead of events": {"events": says(b'{"type": "finished", "turns": -1}\n')},
     "numbers beyond any bound": {"events": says(finished().replace(b'"turns":3', b'"turns":' + b"9" * 40))},
+    "a time that no calendar has": {
+        "events": says(STARTED, b'{"type":"message","text":"x","at":"0001-01-01T00:00:00+14:00"}\n', finished())
+    },
     "nesting": {"events": says(b"[" * 200_000 + b"\n")},
     "no end of the events": {"events": says(STARTED)},
     "a result without an end": {"events": says(finished()), "result": repeats(b"x" * 65536)},

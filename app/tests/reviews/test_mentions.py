@@ -1,5 +1,8 @@
 """A mention is one as forges understand it: in what was written for people, of the whole name."""
 
+import re
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +12,9 @@ from sdlc_agents.reviews.mentions import mentions
 BOT = "sdlc-bot"
 TEXT = st.text(alphabet=st.characters(exclude_characters="`~<>", exclude_categories=["Cs"]), max_size=60)
 LINES = st.lists(st.text(alphabet="ab @sdlc-bot.,\t", max_size=30), max_size=6)
+PIECES = ["`", "``", "```", "````", " ", "a", "\nx", "\n\nx", "\n \t\nx", f" @{BOT} "]
+SPAN = re.compile(r"(?<!`)(`+)(?!`)(?:(?!\n[ \t]*\n).)*?(?<!`)\1(?!`)", re.DOTALL)
+"""What a span of code is, said in one line; too slow for a text that is written to make it slow."""
 
 
 @pytest.mark.parametrize(
@@ -26,6 +32,14 @@ LINES = st.lists(st.text(alphabet="ab @sdlc-bot.,\t", max_size=30), max_size=6)
         "`code` @sdlc-bot `more code`",
         "an unpaired ` here\n\n@sdlc-bot there `",
         "~~~ text\n```\n~~~\n@sdlc-bot",
+        "a ` @sdlc-bot `` b",
+        "a ```` b ``` @sdlc-bot `` c `",
+        "`a` @sdlc-bot ``b``",
+        "``a ` b`` @sdlc-bot `",
+        "`a``b` @sdlc-bot `",
+        "an unpaired ` here\n \t\n@sdlc-bot `there`",
+        "an unpaired `` here\n\n\n@sdlc-bot there ``",
+        "a`b`@sdlc-bot",
     ],
 )
 def test_a_mention_counts(body: str) -> None:
@@ -55,12 +69,35 @@ def test_a_mention_counts(body: str) -> None:
         "```\nnever closed\n\n@sdlc-bot",
         "run `git log --author @sdlc-bot` once",
         "``a ` @sdlc-bot``",
+        "`a `` @sdlc-bot `` b`",
+        "``a ` @sdlc-bot ` b``",
+        "a ``` b ` c `` @sdlc-bot ```",
+        "a ```` b ` @sdlc-bot ` c",
+        "`a` `` `@sdlc-bot` b",
+        "``a` @sdlc-bot ``` b`",
+        "one ` of\n@sdlc-bot\nthree lines `",
+        "an unpaired ` here\n\nand `@sdlc-bot` there",
         "<!-- @sdlc-bot -->",
         "<!-- never closed @sdlc-bot",
     ],
 )
 def test_what_only_looks_like_a_mention_does_not(body: str) -> None:
     assert not mentions(body, BOT)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40))
+def test_a_mention_counts_where_no_span_of_code_is(pieces: list[str]) -> None:
+    body = "x" + "".join(pieces)
+    assert mentions(body, BOT) == (f" @{BOT} " in SPAN.sub(" ", body))
+
+
+@pytest.mark.parametrize("said", [f"`@{BOT}` ", ""])
+def test_text_that_is_written_to_be_slow_to_read_is_not(said: str) -> None:
+    body = said + " ".join("`" * length for length in range(1, 632))
+    assert len(body) > 200_000 - 1000
+    begin = time.process_time()
+    assert not any(mentions(body, BOT) for _ in range(25))
+    assert time.process_time() - begin < 2
 
 
 def test_an_application_is_mentioned_without_its_suffix() -> None:

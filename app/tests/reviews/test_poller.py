@@ -1,5 +1,7 @@
 """What a forge that does not do as it should costs: one line in the log, and fewer and fewer calls."""
 
+import asyncio
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -7,13 +9,18 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from sdlc_agents import forges
 from sdlc_agents.clock import now
 from sdlc_agents.encryption import FieldCipher
+from sdlc_agents.forges.model import PullRequestText
 from sdlc_agents.mongo import Database
+from sdlc_agents.reviews import rules
 from sdlc_agents.reviews.access import ForgeAccess
 from sdlc_agents.reviews.poller import Pace, ReviewPoller
 from sdlc_agents.reviews.repository import WatchRepository
 from support.agents import Developments
+from support.github import CLASSIC, GitHub, Quota
+from support.standins import running
 
 FORGE = "https://git.example"
 
@@ -26,9 +33,7 @@ async def pull_requests(db: Database, developments: Developments) -> list[str]:
     await db["projects"].update_one({}, {"$set": policy})
     urls = [f"{FORGE}/o/r/pulls/{number}" for number in range(1, 6)]
     for number, url in enumerate(urls, 1):
-        development_id = await developments.queue(number=number)
-        values = {"status": "completed", "pr_mr_url": url, "repository_url": f"{FORGE}/o/r", "completed_at": now()}
-        await db["developments"].update_one({"_id": development_id}, {"$set": values})
+        await completed(db, developments, number, url, f"{FORGE}/o/r")
     return urls
 
 
@@ -57,6 +62,13 @@ async def look(db: Database, cipher: FieldCipher, forge: Forge, *, poller: Revie
     poller = poller or ReviewPoller(WatchRepository(db, "a"), ForgeAccess(cipher, client), Pace(60, 30))
     await poller.look()
     return poller
+
+
+async def completed(db: Database, developments: Developments, number: int, url: str, repository: str) -> None:
+    """A development of its own ticket, which led to this pull request."""
+    development_id = await developments.queue(number=number)
+    values = {"status": "completed", "pr_mr_url": url, "repository_url": repository, "completed_at": now()}
+    await db["developments"].update_one({"_id": development_id}, {"$set": values})
 
 
 async def become_due(db: Database) -> None:
@@ -118,3 +130,62 @@ async def test_a_token_that_is_refused_is_logged_once_for_each_pull_request_and_
     assert len(said) == 5
     assert all("lacks the right write:repository" in entry["error"] for entry in said)
     assert await waits(db, "1") > 500
+
+
+@pytest.mark.usefixtures("pull_requests")
+async def test_everything_else_goes_on_while_a_long_conversation_is_read(
+    db: Database, cipher: FieldCipher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, went_on, decide = asyncio.Event(), threading.Event(), rules.decide
+    loop, in_time = asyncio.get_running_loop(), list[bool]()
+
+    def slow(*given: Any) -> rules.Decision:
+        loop.call_soon_threadsafe(begun.set)
+        in_time.append(went_on.wait(2))
+        return decide(*given)
+
+    async def something_else() -> None:
+        await begun.wait()
+        went_on.set()
+
+    monkeypatch.setattr(rules, "decide", slow)
+    await asyncio.gather(look(db, cipher, Forge()), something_else())
+    assert in_time == [True] * 5
+
+
+async def many_looks(db: Database, poller: ReviewPoller) -> None:
+    """At every pull request once every five minutes, as though they passed, unless it has to wait for longer."""
+    for _ in range(12):
+        soon = now() + timedelta(seconds=600)
+        await db["pull_request_watches"].update_many({"next_at": {"$lt": soon}}, {"$set": {"next_at": now()}})
+        await poller.look()
+
+
+async def test_looks_leave_a_part_of_the_rate_limit_to_the_runs(
+    db: Database, developments: Developments, cipher: FieldCipher
+) -> None:
+    repository = "https://github.com/demo/shop"
+    await developments.register(repository, token=CLASSIC)
+    await db["projects"].update_one({}, {"$set": {"pull_requests": {"follow_up_by": ["kim"]}}})
+    github = GitHub()
+    github.conditional = False  # every look costs
+    async with running(github) as client:
+        forge = await forges.connect(repository, CLASSIC, client)
+        for number in range(1, 6):
+            github.branches.add(f"feature/SHOP-{number}")
+            made = await forge.ensure_pull_request(PullRequestText(f"feature/SHOP-{number}", "main", "x", ""))
+            await completed(db, developments, number, made.url, repository)
+        poller = ReviewPoller(WatchRepository(db, "a"), ForgeAccess(cipher, client), Pace(60, 30))
+        github.quota = Quota(200, int(now().timestamp()) + 3000)
+        with capture_logs() as logs:
+            await many_looks(db, poller)
+        assert 20 < github.quota.remaining < 40
+        watches = await db["pull_request_watches"].find().to_list()
+        assert min((watch["next_at"] - now()).total_seconds() for watch in watches) > 2900
+        github.branches.add("feature/SHOP-9")
+        assert (await forge.ensure_pull_request(PullRequestText("feature/SHOP-9", "main", "x", ""))).created
+        assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["looks_rest"]
+        github.quota = Quota(100, int(now().timestamp()) + 3600)
+        await become_due(db)
+        await poller.look()
+        assert github.quota.used == 20

@@ -95,12 +95,58 @@ def test_what_does_not_fit_in_is_left_for_the_next_run() -> None:
     assert runs == 2
 
 
+def drained(*comments: Comment) -> list[list[str]]:
+    """What each run takes, one after the other, until none starts."""
+    handled, runs = NOTHING, list[list[str]]()
+    while (decision := decided(*comments, handled=handled)).wanted:
+        assert decision.requested_by == "kim"
+        runs.append(ids(decision))
+        handled = handled.with_(decision.wanted)
+    return runs
+
+
+def review_with_lines(count: int, body: str = "rename this") -> list[Comment]:
+    """A review that requests changes, and its comments on lines, all said at once."""
+    lines = [said(body, key=f"line {number}", path="a.py", line=number) for number in range(count)]
+    return [said("Please.", key="review", requests_changes=True), *lines]
+
+
+def test_comments_on_lines_that_do_not_fit_in_are_left_for_the_next_run() -> None:
+    comments = review_with_lines(150)
+    runs = drained(*comments)
+    assert [len(run) for run in runs] == [100, 51]
+    assert sorted(runs[0] + runs[1]) == sorted(comment.id for comment in comments)
+
+
+def test_comments_on_lines_that_are_too_long_together_are_left_for_the_next_run() -> None:
+    comments = review_with_lines(13, "x" * 9000)
+    runs = drained(*comments)
+    assert [len(run) for run in runs] == [6, 6, 2]
+    assert sorted(runs[0] + runs[1] + runs[2]) == sorted(comment.id for comment in comments)
+
+
+def test_a_request_comes_before_the_lines_that_were_said_with_it() -> None:
+    assert drained(*review_with_lines(2)) == [["review", "line 0", "line 1"]]
+
+
+def test_what_is_left_of_a_request_is_dropped_when_its_author_may_not_ask_any_more() -> None:
+    comments = [said("No.", key="review", author="sam", requests_changes=True), *review_with_lines(150)[1:]]
+    first = decided(*comments, allowed=("kim", "sam"))
+    handled = NOTHING.with_(first.wanted)
+    second = decided(*comments, handled=handled)
+    assert (len(first.wanted), first.requested_by) == (100, "sam")
+    assert ([comment.id for comment in second.refused], ids(second)) == (["review"], [])
+    handled = handled.with_(second.refused)
+    assert ids(decided(*comments, allowed=("kim", "sam"), handled=handled)) == []
+
+
 @given(COMMENTS)
 def test_every_decision_keeps_the_rules(comments: list[Comment]) -> None:
     decision = decided(*comments, allowed=("kim", "sam", BOT))
     assert all(comment.author.casefold() in {"kim", "sam"} for comment in decision.wanted)
     assert all(comment.author.casefold() not in {"kim", "sam", BOT} for comment in decision.refused)
-    assert not decision.wanted or any(c.requests_changes or "@sdlc-bot" in c.body for c in decision.wanted)
+    asked = [c for c in comments if c.requests_changes or "@sdlc-bot" in c.body]
+    assert not decision.wanted or any(c.author.casefold() == decision.requested_by.casefold() for c in asked)
     assert len(decision.wanted) <= rules.COMMENTS
     assert sum(len(comment.body) for comment in decision.wanted) <= rules.ALL_CHARACTERS
     assert [comment.at for comment in decision.wanted] == sorted(comment.at for comment in decision.wanted)
@@ -118,6 +164,10 @@ def test_no_comment_is_ever_wanted_twice_and_an_end_is_reached(comments: list[Co
     else:
         raise AssertionError("it went on and on")
     assert len(wanted) == len(set(wanted))
+    if wanted:
+        heard = [comment for comment in comments if comment.author.casefold() in {"kim", "sam"}]
+        lines = {comment.id for comment in heard if comment.path and not NOTHING.covers(comment)}
+        assert lines <= set(wanted), "a line was dropped"
 
 
 def test_what_is_handled_is_bounded_and_what_is_forgotten_starts_nothing() -> None:

@@ -1,5 +1,6 @@
 """A stand-in for GitHub: github.com with api.github.com, or an Enterprise Server. Read `support.standins` first."""
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,8 @@ from support.standins import Asked, RefusedError, StandIn, basic, bearer, git_re
 
 CLASSIC = "ghp_" + "c" * 36
 FINE_GRAINED = "github_pat_" + "f" * 40
+REPOSITORY, FORK = 7, 8
+"""Ids of the repository and of a fork of it."""
 _DOCUMENTATION = "https://docs.github.com/rest"
 
 
@@ -31,6 +34,25 @@ class GitHubToken:
         return self.rights.get(right) in {level, "write"} and (level == "read" or self.push)
 
 
+@dataclass
+class Quota:
+    """A rate limit: so many requests until `reset` (seconds since 1970)."""
+
+    limit: int
+    reset: int
+    used: int = 0
+
+    @property
+    def remaining(self) -> int:
+        """How many are left."""
+        return self.limit - self.used
+
+    def headers(self) -> dict[str, str]:
+        """What every answer tells of it."""
+        shown = {"limit": self.limit, "remaining": self.remaining, "reset": self.reset}
+        return {f"x-ratelimit-{name}": str(value) for name, value in shown.items()}
+
+
 class GitHub(StandIn):
     """GitHub with one private repository, demo/shop."""
 
@@ -43,6 +65,8 @@ class GitHub(StandIn):
         self.enterprise = enterprise
         self.web = f"https://{enterprise or 'github.com'}"
         self.private_mode = False
+        self.quota: Quota | None = None
+        self.conditional = True
         self.tokens = {
             CLASSIC: GitHubToken(scopes=("repo",)),
             FINE_GRAINED: GitHubToken(rights={"metadata": "read", "contents": "write", "pull_requests": "write"}),
@@ -60,6 +84,24 @@ class GitHub(StandIn):
     def user(self, login: str) -> dict[str, Any]:
         """A user as answers show one."""
         return self.contract.example("simple-user", login=login)
+
+    async def answer(self, asked: Asked, path: str) -> Response:
+        """Within the quota, where there is one; what the asker knows already costs nothing of it."""
+        if self.quota is not None and self.quota.remaining == 0:
+            return rate_limited(403, **self.quota.headers())
+        response = await super().answer(asked, path)
+        if self.conditional and asked.method == "GET" and response.status_code == 200:
+            tag = f'W/"{hashlib.sha256(response.body).hexdigest()}"'
+            response = Response(status_code=304) if asked.headers.get("if-none-match") == tag else response
+            response.headers["ETag"] = tag
+        if self.quota is not None:
+            self.quota.used += response.status_code != 304
+            response.headers.update(self.quota.headers())
+        return response
+
+    def open_from_fork(self, branch: str, base: str, *, owner: str) -> None:
+        """A stranger's pull request, from a branch of a fork that `owner` has."""
+        self._add({"title": "Mine", "head": branch, "base": base}, author="stranger", owner=owner, repository=FORK)
 
     def admit(self, asked: Asked) -> None:
         """Headers that every request must have, and a token that is known."""
@@ -133,7 +175,7 @@ class GitHub(StandIn):
         found = [
             self._shown(pull, "pull-request-simple")
             for pull in self.pulls
-            if (owner, branch, asked.query["base"]) == ("demo", pull["head"], pull["base"])
+            if (owner, branch, asked.query["base"]) == (pull["owner"], pull["head"], pull["base"])
             and pull["state"] == asked.query["state"]
         ]
         return 200, page(found, asked.query, 30)
@@ -156,17 +198,14 @@ class GitHub(StandIn):
             raise self._invalid(_custom(f"A pull request already exists for demo:{body['head']}."))
         if body.get("draft") and not self.drafts:
             raise self._refused(422, "Draft pull requests are not supported in this repository.")
-        pull = {
-            "number": len(self.pulls) + 1,
-            "state": "open",
-            "author": token.login,
-            "reviewers": [],
-            "draft": False,
-            **body,
-        }
-        self.pulls.append(pull)
+        pull = self._add(body, author=token.login, owner="demo", repository=REPOSITORY)
         await self.opening.wait()
         return 201, self._shown(pull, "pull-request")
+
+    def _add(self, body: dict[str, Any], **facts: Any) -> dict[str, Any]:
+        pull = {"number": len(self.pulls) + 1, "state": "open", "reviewers": [], "draft": False, **facts, **body}
+        self.pulls.append(pull)
+        return pull
 
     def _get_pull_number(self, _asked: Asked, given: dict[str, str], token: GitHubToken) -> tuple[int, Any]:
         self._need(token, "pull_requests", "read")
@@ -217,6 +256,7 @@ class GitHub(StandIn):
             pull
             for pull in self.pulls
             if (pull["state"], pull["head"], pull["base"]) == ("open", body["head"], body["base"])
+            and pull["repository"] == REPOSITORY
         ]
 
     def _pull(self, given: dict[str, str]) -> dict[str, Any]:
@@ -230,8 +270,10 @@ class GitHub(StandIn):
             name, **{key: pull[key] for key in ("number", "state", "title", "draft")}, body=pull.get("body")
         )
         shown["html_url"] = f"{self.web}/demo/shop/pull/{pull['number']}"
-        shown["head"] |= {"ref": pull["head"], "sha": "a" * 40, "label": f"demo:{pull['head']}"}
+        shown["head"] |= {"ref": pull["head"], "sha": "a" * 40, "label": f"{pull['owner']}:{pull['head']}"}
+        shown["head"]["repo"]["id"] = pull["repository"]
         shown["base"] |= {"ref": pull["base"]}
+        shown["base"]["repo"]["id"] = REPOSITORY
         shown["user"] = self.user(pull["author"])
         shown["requested_reviewers"] = [self.user(login) for login in pull["reviewers"]]
         return shown

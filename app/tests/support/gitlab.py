@@ -11,6 +11,8 @@ from support.contracts import ContractError
 from support.standins import Asked, RefusedError, StandIn, basic, bearer, git_refused, page
 
 TOKEN = "glpat-" + "g" * 20
+PROJECT, FORK = 7, 8
+"""Ids of the project and of a fork of it."""
 _QUICK_ACTION = re.compile(r"^/[a-z]", re.MULTILINE | re.IGNORECASE)
 
 
@@ -52,6 +54,10 @@ class GitLab(StandIn):
     def user(self, username: str) -> dict[str, Any]:
         """A user as answers show one."""
         return self.contract.example("user", id=self.users[username], username=username)
+
+    def open_from_fork(self, branch: str, target: str) -> None:
+        """A merge request of bob's, from a branch of his fork."""
+        self._add({"title": "Mine", "source_branch": branch, "target_branch": target}, author="bob", source=FORK)
 
     def admit(self, asked: Asked) -> None:
         """A token that is known."""
@@ -131,15 +137,20 @@ class GitLab(StandIn):
         if {body["source_branch"], body["target_branch"]} - self.branches:
             raise RefusedError(400, {"message": {"target_branch": ["does not exist"]}})
         if self.unique and any(
-            (shown["state"], shown["source_branch"]) == ("opened", body["source_branch"]) for shown in self.requests
+            (shown["state"], shown["source_branch"], shown["source"]) == ("opened", body["source_branch"], PROJECT)
+            for shown in self.requests
         ):
             raise RefusedError(
                 409, {"message": ["Another open merge request already exists for this source branch: !1"]}
             )
-        request = {"iid": len(self.requests) + 1, "state": "opened", "author": token.username, "reviewers": [], **body}
-        self.requests.append(request)
+        request = self._add(body, author=token.username, source=PROJECT)
         await self.opening.wait()
         return 201, self._shown(request)
+
+    def _add(self, body: dict[str, Any], **facts: Any) -> dict[str, Any]:
+        request = {"iid": len(self.requests) + 1, "state": "opened", "reviewers": [], **facts, **body}
+        self.requests.append(request)
+        return request
 
     def _get_merge_request_iid(self, _asked: Asked, given: dict[str, str], _token: GitLabToken) -> tuple[int, Any]:
         return 200, self._shown(self._request(given))
@@ -181,6 +192,8 @@ class GitLab(StandIn):
             "merge_request",
             **{key: request[key] for key in copied},
             id=1000 + request["iid"],
+            source_project_id=request["source"],
+            target_project_id=PROJECT,
             description=request.get("description"),
             draft=request["title"].startswith("Draft: "),
             author=self.user(request["author"]),

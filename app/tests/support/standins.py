@@ -110,7 +110,7 @@ class StandIn:
                 return self.other(asked)
             if not self.api and asked.host != min(self.hosts):  # api.…: a host of its own
                 return self.other(asked)
-            return await self._answer(asked, raw.removeprefix(self.api))
+            return await self.answer(asked, raw.removeprefix(self.api))
         except ContractError as error:
             self.violations.append(str(error))
             return JSONResponse({"message": str(error)}, 400)
@@ -122,7 +122,8 @@ class StandIn:
         if secret and secret in asked.path + query:
             raise ContractError("the token is in an address")
 
-    async def _answer(self, asked: Asked, path: str) -> Response:
+    async def answer(self, asked: Asked, path: str) -> Response:
+        """What the API answers."""
         template, given = self.contract.operation(asked.method, path)
         if asked.body is not None and asked.headers.get("content-type") != "application/json":
             raise ContractError("a body must be application/json")

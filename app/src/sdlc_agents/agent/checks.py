@@ -45,6 +45,8 @@ class ProjectChecks:
                     continue
             except UnavailableError as error:
                 log.warning("dependency_away", error=error.message)
+            except Exception:  # the answering must not end for good because one check failed
+                log.exception("project_check_crashed")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _answer(self, check: Document) -> None:

@@ -3,11 +3,12 @@
 import re
 
 _HEADING_CHARACTERS = 200
+# No two neighbours in it take the same letters: a line is tried in one way only, and so in no time.
 _HEADING = re.compile(
-    r"^[\s#*_=\-]*(?:h[1-6]\.\s*)?[*_\s]*"
+    r"^[\s#*_=\-]*(?:h[1-6]\.[*_\s]*)?"
     r"(acceptance\s+criteria|acceptance\s+tests?|ac|definition\s+of\s+done|akzeptanzkriterien|abnahmekriterien"
     r"|crit[èe]res?\s+d['\u2019]acceptation|criterios?\s+de\s+aceptaci[óo]n)"
-    r"[\s*_]*(?::(?P<rest>.*)|[\s*_=#-]*)$",
+    r"[\s*_]*(?::(?P<rest>.*)|[=#-][\s*_=#-]*)?$",
     re.IGNORECASE,
 )
 _OTHER_HEADING = re.compile(r"^\s*(?:#{2,6}\s+\S|h[1-6]\.\s*\S|\*[^*]+\*:?\s*$|[A-Z][\w /-]{1,40}:\s*$)")
@@ -28,7 +29,8 @@ def acceptance_criteria(description: str) -> str:
         heading = _HEADING.match(line[:_HEADING_CHARACTERS])
         if heading:
             section = [(heading["rest"] or "").strip(" *_")]
-            for following in lines[number + 1 :]:
+            for index in range(number + 1, len(lines)):
+                following = lines[index]
                 # In Jira's own markup `# ` numbers a list, in Markdown it is a heading.
                 markdown = line.startswith("#") and following.startswith("# ")
                 other = markdown or _OTHER_HEADING.match(following[:_HEADING_CHARACTERS])

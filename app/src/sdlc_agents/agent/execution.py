@@ -43,6 +43,7 @@ from sdlc_agents.forges.model import Forge, PullRequestText
 from sdlc_agents.runner.protocol import Check, Failed, Finished, JobRequest, Started
 from sdlc_agents.spending.repository import SpendingRepository
 from sdlc_agents.trackers.jira import Jira
+from sdlc_agents.waiting import to_the_end
 
 _TOKEN_GRACE = timedelta(minutes=5)
 _RUNNER_GRACE_SECONDS = 120.0
@@ -85,28 +86,29 @@ class Execution:
         self._finished_at: datetime | None = None
         self._checked: Check | None = None
         self._check = claim.check
-        self.publishing = False
+        # An earlier attempt may have pushed its result: then this one publishes it.
+        self.publishing = claim.result_commit is not None
 
     async def run(self) -> Outcome:
         """Do the work. Ends with an outcome, also a bad one; raises `LeaseLostError` when the claim is gone."""
         claim, tools = self._claim, self._tools
-        if claim.cancelled_by is not None:
-            return await self.cancelled(claim.cancelled_by)
-        if claim.tries > tools.settings.agent_max_attempts:
-            return await self.failed(
-                RunFailedError(
-                    f"given up: {claim.tries - 1} attempts ended without a result, because the consumer that had "
-                    "this ticket was lost each time; look at its log and memory, then retry",
-                    outcome="attempts_used_up",
-                )
-            )
         workspace: Workspace | None = None
         try:
+            if claim.cancelled_by is not None and not self.publishing:
+                return await self.cancelled(claim.cancelled_by)
+            if claim.tries > tools.settings.agent_max_attempts:
+                return await self.failed(
+                    RunFailedError(
+                        f"given up: {claim.tries - 1} attempts ended without a result, because the consumer that had "
+                        "this ticket was lost each time; look at its log and memory, then retry",
+                        outcome="attempts_used_up",
+                    )
+                )
             project, repository = await self._choose()
             policy = RunPolicy.of(project, tools.settings)
             if claim.result_commit is None:
                 await patiently(lambda: check_budgets(tools.spending, claim.jira_project_key, policy))
-            token = await tools.cipher.decrypt(repository["git_access_token"])
+            token = await patiently(lambda: tools.cipher.decrypt(repository["git_access_token"]))
             self._redact = Redactor([token, *known_secrets(tools.settings)])
             forge = await connect(repository["url"], token, tools.outside, repository.get("forge"))
             settings = tools.settings
@@ -127,9 +129,7 @@ class Execution:
             log.info("run_failed", code=error.code, error=self._redact(error.message))
             return await self.failed(error)
         finally:
-            await self._close_jobs()
-            if workspace is not None:
-                await asyncio.to_thread(workspace.remove)
+            await to_the_end(self._clean_up(workspace))
 
     async def _choose(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         claim = self._claim
@@ -164,6 +164,9 @@ class Execution:
             return await self._publish(
                 project, policy, forge, checkout, summary="", changes="pushed by an earlier attempt"
             )
+        self.publishing = False
+        if claim.cancelled_by is not None:
+            return await self.cancelled(claim.cancelled_by)
         with_branch = checkout.branch_commit is not None
         settings = self._tools.settings
         await workspace.borrow(policy.agent, checkout.start_commit, self._tools.outside, lfs_mb=settings.lfs_max_mb)
@@ -368,12 +371,15 @@ class Execution:
     async def _note(self, **fields: Any) -> None:
         await patiently(lambda: self._tools.developments.note(self._claim, **fields))
 
-    async def _close_jobs(self) -> None:
+    async def _clean_up(self, workspace: Workspace | None) -> None:
         try:
             await self._tools.jobs.close(self._claim)
         except UnavailableError as error:
             # The tokens end by themselves, later.
             log.warning("job_tokens_left_open", error=error.message)
+        finally:
+            if workspace is not None:
+                await asyncio.to_thread(workspace.remove)
 
     def _ticket_url(self, project: Mapping[str, Any]) -> str | None:
         key = self._claim.jira_issue_key

@@ -20,6 +20,8 @@ _GONE = "000000"
 _LINK = "120000"
 _GITLINK = "160000"
 _SECONDS = 300.0
+_UNPACKED_BYTES = 2 * 1024**3
+_MEMORY_BYTES = 1024**3
 _PASSED_OVER = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
 # index-pack holds objects in memory: a small pack can unfold into a large one.
 _STRICT = (
@@ -38,8 +40,8 @@ class Limits:
     """What one result may be. `lfs_files` may be deleted, and nothing else."""
 
     bundle_bytes: int
-    unpacked_bytes: int = 2 * 1024**3
-    memory_bytes: int = 1024**3
+    unpacked_bytes: int = _UNPACKED_BYTES
+    memory_bytes: int = _MEMORY_BYTES
     commits: int = 500
     files: int = 20_000
     lfs_files: tuple[str, ...] = ()
@@ -50,6 +52,17 @@ def refused(message: str) -> RunFailedError:
     return RunFailedError(f"the agent's result was refused: {message}", outcome="result_refused")
 
 
+def confined(git: Git, *, memory_bytes: int = _MEMORY_BYTES, file_bytes: int = _UNPACKED_BYTES) -> Git:
+    """The same repository for work on what a runner brought: memory, time and the files that it writes are bounded."""
+    return Git(
+        git.directory,
+        protocols=("file",),
+        options=_STRICT,
+        environment=git.environment,
+        prefix=("prlimit", f"--as={memory_bytes}", f"--fsize={file_bytes}", f"--cpu={int(_SECONDS)}"),
+    )
+
+
 async def inspect_bundle(git: Git, bundle: Path, *, branch: str, start_commit: str, limits: Limits) -> str:
     """The commit that the bundle brings for `branch`, now also `RESULT` in the repository.
 
@@ -57,23 +70,12 @@ async def inspect_bundle(git: Git, bundle: Path, *, branch: str, start_commit: s
     """
     if bundle.stat().st_size > limits.bundle_bytes:  # noqa: ASYNC240 - one stat
         raise refused(f"it is larger than {limits.bundle_bytes // 1024**2} MiB")
-    confined = Git(
-        git.directory,
-        protocols=("file",),
-        options=_STRICT,
-        environment=git.environment,
-        prefix=(
-            "prlimit",
-            f"--as={limits.memory_bytes}",
-            f"--fsize={limits.unpacked_bytes}",
-            f"--cpu={int(_SECONDS)}",
-        ),
-    )
+    git = confined(git, memory_bytes=limits.memory_bytes, file_bytes=limits.unpacked_bytes)
     try:
-        heads = (await confined.run("bundle", "list-heads", str(bundle))).splitlines()
+        heads = (await git.run("bundle", "list-heads", str(bundle))).splitlines()
         if [head.partition(" ")[2] for head in heads] != [_HEADS + branch]:
             raise refused(f"it holds other references than {branch}")
-        await confined.run(
+        await git.run(
             "fetch",
             "--quiet",
             "--no-tags",
@@ -82,9 +84,9 @@ async def inspect_bundle(git: Git, bundle: Path, *, branch: str, start_commit: s
             f"+{_HEADS}{branch}:{RESULT}",
             seconds=_SECONDS,
         )
-        commit = (await confined.run("rev-parse", "--verify", f"{RESULT}^{{commit}}")).strip()
-        await _check_history(confined, start_commit, commit, limits)
-        await _check_changes(confined, start_commit, commit, limits)
+        commit = (await git.run("rev-parse", "--verify", f"{RESULT}^{{commit}}")).strip()
+        await _check_history(git, start_commit, commit, limits)
+        await _check_changes(git, start_commit, commit, limits)
     except GitError as error:
         raise refused(f"git cannot read it: {error.message}") from error
     return commit

@@ -158,22 +158,39 @@ class Intake:
         return False
 
     async def _take(self, message: AbstractIncomingMessage) -> Claim | None:
+        try:
+            claim = await self._claim(message)
+        except Exception:
+            # Unanswered it would keep this consumer, which holds one at a time, from every other.
+            with suppress(*_FAILURES):
+                await message.nack(requeue=True)
+            raise
+        await self._acknowledge(message)
+        return claim
+
+    async def _claim(self, message: AbstractIncomingMessage) -> Claim | None:
         development_id = _development_id(message)
         if development_id is None or not await self._developments.exists(development_id):
             reason = "the message names no development" if development_id is None else "there is no such development"
             log.warning("message_refused", reason=reason, message_id=message.message_id)
             await self.errors.publish(_readable(message), f"{reason}: it cannot be worked on")
-            await message.ack()
             return None
-        try:
-            claim = await self._developments.claim(development_id)
-        except UnavailableError:
-            await message.nack(requeue=True)
-            raise
-        await message.ack()
+        claim = await self._developments.claim(development_id)
         if claim is None:
             log.info("message_of_taken_development", development_id=development_id)
         return claim
+
+    async def _acknowledge(self, message: AbstractIncomingMessage) -> None:
+        """A claim holds whatever becomes of its message: one that comes again finds a development that is taken."""
+        try:
+            await message.ack()
+        except _FAILURES as error:
+            log.warning("message_not_acknowledged", error=repr(error))
+        except asyncio.CancelledError as error:
+            # As in `next_claim`.
+            if _cancelled():
+                raise
+            log.warning("message_not_acknowledged", error=repr(error))
 
     async def _open(self) -> AbstractChannel:
         # Notices are published while messages are waited for.

@@ -16,7 +16,7 @@ import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import structlog
@@ -57,8 +57,11 @@ class Mirror:
             self._lock = -1
 
     def discard(self) -> bool:
-        """Remove it, unless others use it too; whether it is gone."""
-        return _take(self._lock, fcntl.LOCK_EX) and _remove(self.directory)
+        """Remove it, unless others use it too; whether it is gone. It stays in use, unless another is removing it."""
+        gone = _take(self._lock, fcntl.LOCK_EX) and _remove(self.directory)
+        # flock(2): who asks for another kind of lock loses the one held, also when the other is refused.
+        _take(self._lock, fcntl.LOCK_SH)
+        return gone
 
 
 class Mirrors:
@@ -87,11 +90,11 @@ class Mirrors:
             await asyncio.to_thread(self._directory.mkdir, mode=0o700, parents=True, exist_ok=True)
             async with self._locked(directory.with_suffix(".write")):
                 mirror, known = await self._fill(directory, fill)
-            await asyncio.to_thread(self._evict)
         except (GitError, OSError, TimeoutError) as error:
             self._metrics.uses.labels("bypass").inc()
             log.warning("mirror_unusable", url=url, error=str(error) or "it is busy")
             return None
+        await self._make_room(mirror)
         self._metrics.uses.labels("hit" if known else "miss").inc()
         return mirror
 
@@ -102,7 +105,8 @@ class Mirrors:
         try:
             await self._wait_for(lock, fcntl.LOCK_SH)
             os.utime(use)
-            if _packs(directory) > _PACKS and mirror.discard():
+            if _packs(directory) > _PACKS:
+                mirror.discard()
                 await self._wait_for(lock, fcntl.LOCK_SH)
             known = _packs(directory) > 0
             try:
@@ -135,6 +139,16 @@ class Mirrors:
                 raise TimeoutError
             await asyncio.sleep(_ASK_AGAIN_SECONDS)
 
+    async def _make_room(self, mirror: Mirror) -> None:
+        """Evict others; `mirror`, which nobody else knows of yet, is closed when this is cancelled."""
+        try:
+            await asyncio.to_thread(self._evict)
+        except OSError as error:
+            log.warning("mirror_eviction_failed", error=str(error))
+        except BaseException:
+            mirror.close()
+            raise
+
     def _evict(self) -> None:
         for left in self._directory.glob(f"*{_REMOVED}"):
             shutil.rmtree(left, ignore_errors=True)
@@ -142,11 +156,10 @@ class Mirrors:
         for use in sorted(sizes, key=lambda path: path.stat().st_mtime):
             if sum(sizes.values()) <= self._max_bytes:
                 break
-            mirror = Mirror(use.with_suffix(""), _open(use))
-            if sizes[use] and mirror.discard():
-                log.info("mirror_evicted", directory=str(mirror.directory), bytes=sizes[use])
-                sizes[use] = 0
-            mirror.close()
+            with closing(Mirror(use.with_suffix(""), _open(use))) as mirror:
+                if sizes[use] and mirror.discard():
+                    log.info("mirror_evicted", directory=str(mirror.directory), bytes=sizes[use])
+                    sizes[use] = 0
         self._metrics.size.set(sum(sizes.values()))
 
 
@@ -177,7 +190,9 @@ def _packs(directory: Path) -> int:
 
 def _size(directory: Path) -> int:
     total = 0
-    for path in directory.rglob("*"):
-        with suppress(FileNotFoundError):
-            total += path.stat().st_size
+    # Not by Path.rglob, which fails when another consumer removes the directory meanwhile.
+    for place, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(place, name).lstat().st_size
     return total

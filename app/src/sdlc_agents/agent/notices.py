@@ -8,6 +8,7 @@ dropped. A comment carries a marker by which it is found again, so that it is ma
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import aio_pika
 import orjson
@@ -61,7 +62,7 @@ class ErrorQueue:
 
 
 class Notices:
-    """Does what is pending."""
+    """Does what is pending, in a task beside the runs: whom it tells may hang, and no run is to wait for that."""
 
     def __init__(
         self,
@@ -76,15 +77,36 @@ class Notices:
         self._jira = jira
         self._answers = answers
         self._api = api or ConfigurationApi()
+        self._woken = asyncio.Event()
+        self._ending = False
+
+    def wake(self) -> None:
+        """Have `run` look at once."""
+        self._woken.set()
+
+    def end(self) -> None:
+        """Have `run` look once more, and return."""
+        self._ending = True
+        self._woken.set()
 
     async def run(self) -> None:
-        """Look for what is pending again and again, also while a run is under way."""
-        while True:
-            try:
-                await self.send()
-            except UnavailableError as error:
-                log.warning("notices_wait", error=error.message)
-            await asyncio.sleep(_LOOK_SECONDS)
+        """Look for what is pending again and again, also while a run is under way, until `end`."""
+        while not self._ending:
+            await self._look()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._woken.wait()
+        await self._look()
+
+    async def _look(self) -> None:
+        # Before the look: who wakes during it may have come too late for it.
+        self._woken.clear()
+        try:
+            await self.send()
+        except UnavailableError as error:
+            log.warning("notices_wait", error=error.message)
+        except Exception:  # the telling must not end for good because one look failed
+            log.exception("notices_crashed")
 
     async def send(self) -> None:
         """Tell whoever is still to be told; what fails stays pending. Raises `UnavailableError` without a database."""
@@ -108,6 +130,9 @@ class Notices:
                 log.warning("notice_failed", notice=notice, development_id=document["_id"], error=str(error))
                 wanted = error.retry_after if isinstance(error, TrackerError) else None
                 again_in = max(again_in, wanted or _AGAIN_SECONDS)
+            except Exception:  # one answer's oddity is no reason to leave the others untold
+                log.exception("notice_crashed", notice=notice, development_id=document["_id"])
+                again_in = max(again_in, _AGAIN_SECONDS)
         await self._developments.told(document, results, again_in=again_in)
 
     async def _tell_of(self, notice: str, document: Document) -> None:

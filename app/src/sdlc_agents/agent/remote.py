@@ -1,7 +1,9 @@
 """The forge's repository, as git reaches it: with the project's token, through the egress proxy, patiently."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sdlc_agents.agent.development import RunFailedError
 from sdlc_agents.agent.git import Credentials, Git, GitError
@@ -17,6 +19,7 @@ _HINTS = {
     "connect tunnel failed": "the egress proxy does not let it through: add its host to the allow-list",
 }
 _PERMANENT = ("denied", "declined", "rejected", "returned error: 40", "no space left")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"]*")
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,21 @@ class Remote:
             try:
                 return await git.run(*arguments, seconds=seconds, credentials=self.credentials, stdin=stdin)
             except GitError as error:
-                said = error.message.casefold()
+                said = _without_address(error.message, self.url)
                 hint = next((hint for words, hint in _HINTS.items() if words in said), None)
                 if hint is not None:
                     raise RunFailedError(f"{self.url}: {hint} ({error.message})", outcome="forge_refused") from error
                 if attempt == _ATTEMPTS or any(words in said for words in _PERMANENT):
                     raise
         raise AssertionError("unreachable")
+
+
+def _without_address(message: str, url: str) -> str:
+    """What git said, in lower case, without the repository's names: `certificate-manager` says nothing of trust."""
+    parts = urlsplit(url.casefold())
+    path = parts.path.strip("/")
+    said = _ADDRESS.sub("", message.casefold().replace(url.casefold(), ""))
+    for name in (path, path.removesuffix(".git"), parts.hostname):
+        if name:
+            said = said.replace(name, "")
+    return said

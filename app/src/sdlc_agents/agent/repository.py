@@ -154,7 +154,10 @@ class DevelopmentRepository:
         taken: Document = {"notice_after": {"$add": ["$$NOW", _milliseconds(_TELLING_SECONDS)]}}
         with translate_errors():
             return await self._developments.find_one_and_update(
-                untold(), [{"$set": taken}], sort=[("_id", 1)], return_document=ReturnDocument.AFTER
+                untold(),
+                [{"$set": taken}],
+                sort=[("notice_after", 1), ("_id", 1)],
+                return_document=ReturnDocument.AFTER,
             )
 
     async def told(self, document: Document, results: Mapping[str, str], *, again_in: float = 0) -> None:
@@ -256,8 +259,8 @@ class JobRepository:
 
     async def open(self, claim: Claim, job: JobRequest, policy: RunPolicy, *, expires_at: datetime) -> None:
         """Let a job's tokens be used; only their hashes are kept. The tokens of earlier attempts end."""
-        await self.close(claim)
         # The id is this run's own: where it is there already, an earlier try was stored without an answer.
+        await self._close(claim, {"_id": {"$ne": job.job_id}})
         with translate_errors(), suppress(DuplicateKeyError):
             await self._jobs.insert_one(
                 {
@@ -281,10 +284,14 @@ class JobRepository:
 
     async def close(self, claim: Claim) -> None:
         """End the tokens of this claim and of those before it, never those of a later one."""
+        await self._close(claim, {})
+
+    async def _close(self, claim: Claim, which: Document) -> None:
         moment = now()
         with translate_errors():
             await self._jobs.update_many(
                 {
+                    **which,
                     "development_id": claim.development_id,
                     "fence": {"$lte": claim.fence},
                     "expires_at": {"$gt": moment},

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from sdlc_agents.agent.development import RunFailedError
 from sdlc_agents.errors import UnavailableError
 from sdlc_agents.runner.protocol import EVENTS, HEARTBEAT_SECONDS, LINE_BYTES, Event, JobRequest, RunnerState
+from sdlc_agents.waiting import to_the_end
 
 _TIMEOUT = httpx.Timeout(60, connect=2, read=HEARTBEAT_SECONDS * 3)
 _ASK_AGAIN_SECONDS = 0.25
@@ -64,7 +65,7 @@ class Runners:
                 try:
                     yield running
                 finally:
-                    await running.stop()
+                    await to_the_end(running.stop())
                 return
             if asyncio.get_running_loop().time() > deadline:
                 raise RunFailedError(

@@ -43,6 +43,8 @@ from sdlc_agents.spending.repository import SpendingRepository
 from sdlc_agents.trackers.jira import Jira
 
 _OUTAGE_SECONDS = 1.0
+# With SHUTDOWN_SECONDS before it, well within the container's stop_grace_period (roles/app/vars/main.yml).
+_LAST_NOTICES_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -105,10 +107,8 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
     access = ForgeAccess(cipher, outside)
     notices = Notices(developments, intake.errors, jira, Answers(tools.projects, access), api)
     checks = {"mongodb": lambda: mongo.ping(db), "rabbitmq": intake.check, "agent_runner": runners.check}
-    beside = [
-        asyncio.create_task(ProjectChecks(db, cipher, outside).run(), name="project checks"),
-        asyncio.create_task(notices.run(), name="notices"),
-    ]
+    telling = asyncio.create_task(notices.run(), name="notices")
+    beside = [telling, asyncio.create_task(ProjectChecks(db, cipher, outside).run(), name="project checks")]
     if settings.review_poll_seconds:
         pace = Pace(settings.review_poll_seconds, settings.review_days)
         poller = ReviewPoller(WatchRepository(db, settings.consumer_name), access, pace)
@@ -117,6 +117,9 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
         async with health_server(settings, checks, registry):
             log.info("consumer_ready", **public_values(settings))
             await _consume(intake, Worker(tools, stop), notices, stop)
+            # What the last run left to be told; what is not told by then, another consumer tells.
+            notices.end()
+            await asyncio.wait({telling}, timeout=_LAST_NOTICES_SECONDS)
             log.info("consumer_ends")
     finally:
         for task in beside:
@@ -137,7 +140,7 @@ async def _consume(intake: Intake, worker: Worker, notices: Notices, stop: async
                 await worker.work(claim)
                 # The collector seldom looks by itself (`run_until_stopped`), and a run leaves a thousand cycles.
                 gc.collect()
-            await notices.send()
+                notices.wake()
         except UnavailableError as error:
             log.warning("dependency_away", error=error.message)
             with suppress(TimeoutError):

@@ -3,15 +3,16 @@
 Names and contents are the repository's, so whoever quotes this has to quote it as data. It has at most `CHARACTERS`.
 """
 
+import asyncio
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 import orjson
+import structlog
 
-from sdlc_agents.agent.git import Git, GitError
+from sdlc_agents.agent.git import Git
 
 CHARACTERS = 4000
 _GUIDE_CHARACTERS = 900
@@ -19,9 +20,11 @@ _SECTION_CHARACTERS = 1200
 _LINE_CHARACTERS = 200
 _FILE_BYTES = 256 * 1024
 _LIST_BYTES = 64 * 1024 * 1024
+_PATHS = 1_000_000
 _TOP = 40
 _COMMANDS = 24
 _TARGETS = 12
+_ENTRY_POINTS = 5
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _GUIDES = ("CLAUDE.md", "AGENTS.md", "CONTRIBUTING.md")
 _USUAL = re.compile(r"^(build|test|tests|check|lint|fmt|format|typecheck|ci|verify|run|start|dev|all|install)\b")
@@ -33,6 +36,10 @@ _LANGUAGES = {
     ".pl .pm": "Perl", ".py .pyi": "Python", ".r": "R", ".rb": "Ruby", ".rs": "Rust", ".scala": "Scala", ".sql": "SQL",
     ".swift": "Swift", ".tf": "Terraform", ".ts .tsx": "TypeScript", ".vue": "Vue", ".yml .yaml": "YAML",
 }  # fmt: skip
+_PYTHON_TOOLS = ("pytest", "tox", "nox", "mypy", "ruff")
+_TABLE = re.compile(r"\s*\[+([^\]#]*)\]")
+_AROUND_KEY = " \t\"'"
+_QUOTED = re.compile(r"""\s*(["'])(.+?)\1""")
 _BY_SUFFIX = {suffix: name for suffixes, name in _LANGUAGES.items() for suffix in suffixes.split()}
 _ENTRY = re.compile(
     r"(^|/)(__main__\.py|manage\.py|app\.py|main\.(py|go|rs|c|cc|cpp|ts|js|kt|swift|dart)|index\.(js|ts)|server\.(js|ts)"
@@ -49,26 +56,28 @@ _KNOWN = {
     "pubspec.yaml": "dart test",
 }  # fmt: skip
 
+log = structlog.get_logger()
+
 
 async def survey(git: Git, commit: str) -> str:
     """Languages, layout, entry points, commands and guides of the repository at this commit.
 
-    Empty when there is nothing to tell or git cannot tell it: a run does well without.
+    Empty when there is nothing to tell or it cannot be told: a run does well without.
     """
     try:
-        listing = await git.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit, limit=_LIST_BYTES)
-        paths = [path for path in listing.split("\0") if path]
-        top = {path for path in paths if "/" not in path}
-        wanted = [name for name in ("Makefile", "package.json", "pyproject.toml", "setup.cfg", *_GUIDES) if name in top]
-        files = {name: text for name in wanted if (text := await _read(git, commit, name))}
-    except GitError:
+        return await _survey(git, commit)
+    except Exception:  # whatever a repository makes go wrong here
+        log.warning("survey_failed", commit=commit, exc_info=True)
         return ""
-    sections = [
-        ("Languages, by files", languages(paths)),
-        ("Top level", _layout(paths)),
-        ("Entry points", ", ".join(sorted(filter(_ENTRY.search, paths), key=_depth)[:10])),
-        ("Build and test", "".join(f"\n  {_line(command)}" for command in commands(top, files))),
-    ]
+
+
+async def _survey(git: Git, commit: str) -> str:
+    listing = await git.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit, limit=_LIST_BYTES)
+    # Beside everything else: a small repository can list millions.
+    top, sections = await asyncio.to_thread(_about, listing)
+    wanted = [name for name in ("Makefile", "package.json", "pyproject.toml", "setup.cfg", *_GUIDES) if name in top]
+    files = {name: text for name in wanted if (text := await _read(git, commit, name))}
+    sections.append(("Build and test", "".join(f"\n  {_line(command)}" for command in commands(top, files))))
     parts = [f"{name}: {clean(text)[:_SECTION_CHARACTERS]}" for name, text in sections if text]
     for guide in _GUIDES:
         if guide in files:
@@ -77,6 +86,17 @@ async def survey(git: Git, commit: str) -> str:
                 f"{guide}{' (its beginning)' if len(head) < len(files[guide]) else ''}:\n{clean(head).strip()}"
             )
     return "\n".join(parts)[:CHARACTERS]
+
+
+def _about(listing: str) -> tuple[set[str], list[tuple[str, str]]]:
+    """The top level's names, and what paths alone tell."""
+    paths = [path for path in listing.split("\0", _PATHS)[:_PATHS] if path]
+    top = {path for path in paths if "/" not in path}
+    return top, [
+        ("Languages, by files", languages(paths)),
+        ("Top level", _layout(paths)),
+        ("Entry points", ", ".join(sorted(filter(_ENTRY.search, paths), key=_depth)[:10])),
+    ]
 
 
 def languages(paths: Iterable[str]) -> str:
@@ -122,23 +142,34 @@ def _targets(makefile: str) -> list[str]:
 def _scripts(package: str) -> list[tuple[str, str]]:
     try:
         scripts = orjson.loads(package)["scripts"]
-        pairs = [(str(name), str(text)) for name, text in scripts.items()]
+        pairs = [(name, text) for name, text in scripts.items() if isinstance(text, str)]
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         return []
     return sorted(pairs, key=lambda pair: not _USUAL.match(pair[0]))[:_TARGETS]
 
 
 def _python(pyproject: str) -> list[str]:
-    try:
-        document = tomllib.loads(pyproject)
-    except (tomllib.TOMLDecodeError, RecursionError):
+    # Not parsed: for some documents that takes time and memory by the square of their size. What only looks like a
+    # table, inside a long string, does no harm here.
+    tools: set[str] = set()
+    scripts: list[str] = []
+    table: list[str] = []
+    for line in pyproject.splitlines():
+        short = line[:_LINE_CHARACTERS]
+        if head := _TABLE.match(short):
+            table = [part.strip(_AROUND_KEY) for part in head[1].split(".")]
+            tools.update(table[1:2] if table[0] == "tool" else ())
+        elif table == ["project", "scripts"] and len(scripts) < _ENTRY_POINTS:
+            scripts += _entry_point(short)
+    return [tool for tool in _PYTHON_TOOLS if tool in tools] + scripts
+
+
+def _entry_point(line: str) -> list[str]:
+    name, _, value = line.partition("=")
+    target = _QUOTED.match(value)
+    if target is None or name.lstrip().startswith("#"):
         return []
-    tools = document.get("tool")
-    named = tools if isinstance(tools, dict) else {}
-    found = [tool for tool in ("pytest", "tox", "nox", "mypy", "ruff") if tool in named]
-    project = document.get("project")
-    scripts = project.get("scripts") if isinstance(project, dict) else None
-    return found + [f"script {name}: {target}" for name, target in (scripts or {}).items()][:5]
+    return [f"script {name.strip(_AROUND_KEY)}: {target[2]}"]
 
 
 def _depth(path: str) -> tuple[int, str]:

@@ -13,6 +13,7 @@ from sdlc_agents.clock import now
 from sdlc_agents.errors import UnavailableError
 from sdlc_agents.mongo import Document
 from sdlc_agents.runner.protocol import Event, Message, to_line
+from sdlc_agents.waiting import to_the_end
 
 MAX_EVENTS = 5000
 MAX_BYTES = 32 * 1024 * 1024
@@ -73,7 +74,13 @@ class Transcript:
         """Store what waits. Raises `UnavailableError`, and keeps the rest."""
         while self._waiting:
             batch = self._waiting[:_BATCH]
-            await self._repository.add(batch)
+            try:
+                await self._repository.add(batch)
+            except UnavailableError:
+                raise
+            except Exception:
+                # What cannot be written now cannot be later: the run goes on without it.
+                log.exception("events_lost", count=len(batch))
             del self._waiting[: len(batch)]
 
 
@@ -90,12 +97,16 @@ async def keep_transcript(
     try:
         yield transcript
     finally:
-        # Until it is done: below Python 3.12, `asyncio.wait_for` in the driver may swallow a cancellation.
-        while not storing.done():
-            storing.cancel()
-            await asyncio.wait([storing], timeout=1)
-        try:
-            async with asyncio.timeout(_LAST_SECONDS):
-                await transcript.store()
-        except (UnavailableError, TimeoutError):
-            log.warning("events_lost")
+        await to_the_end(_store_the_rest(transcript, storing))
+
+
+async def _store_the_rest(transcript: Transcript, storing: asyncio.Task[None]) -> None:
+    # Until it is done: below Python 3.12, `asyncio.wait_for` in the driver may swallow a cancellation.
+    while not storing.done():
+        storing.cancel()
+        await asyncio.wait([storing], timeout=1)
+    try:
+        async with asyncio.timeout(_LAST_SECONDS):
+            await transcript.store()
+    except (UnavailableError, TimeoutError):
+        log.warning("events_lost")

@@ -12,7 +12,7 @@ import structlog
 from sdlc_agents.agent.borrowing import Borrowed, borrow
 from sdlc_agents.agent.development import RunFailedError
 from sdlc_agents.agent.git import Git, GitError
-from sdlc_agents.agent.inspection import RESULT, Limits, inspect_bundle
+from sdlc_agents.agent.inspection import RESULT, Limits, confined, inspect_bundle
 from sdlc_agents.agent.mirrors import Mirror, Mirrors
 from sdlc_agents.agent.partial import PartialRepository
 from sdlc_agents.agent.remote import Remote
@@ -143,8 +143,14 @@ class Workspace:
         return await survey(self._git, start_commit)
 
     async def summary(self, start_commit: str) -> str:
-        """`3 files changed, 10 insertions(+)`."""
-        return (await self._git.run("diff", "--shortstat", "--no-ext-diff", start_commit, RESULT)).strip()
+        """`3 files changed, 10 insertions(+)`; large files count without their lines."""
+        command = ("diff", "--shortstat", "--no-ext-diff", "--no-renames", start_commit, RESULT)
+        try:
+            return (await confined(self._git).run(*command)).strip()
+        except GitError as error:
+            # The result is accepted all the same: only its figures are missing.
+            log.warning("changes_not_counted", error=error.message)
+            return "changes not counted"
 
     def remove(self) -> None:
         """Delete the directory, and let go of the mirror."""

@@ -2,8 +2,9 @@
 
 `addresses` reads a repository's URL, `model` holds what every provider can do, `detection` tells which provider speaks
 to a forge. A provider (`github`, `gitlab`, `gitea`) opens pull requests, its `…_check` says what keeps the agents from
-that, its `…_conversation` reads what was said; `calls` and `checking` are what they share. The next provider is modules
-beside these, a line in `_PROVIDERS` and a probe in `detection`.
+that, its `…_conversation` reads what was said; `calls`, `checking` and `owners` are what they share, `answers` keeps
+what GitHub need not say again. The next provider is modules beside these, a line in `_PROVIDERS` and a probe in
+`detection`.
 """
 
 from collections.abc import Callable

@@ -19,6 +19,8 @@ _SECONDS = 20.0
 _UNAVAILABLE = {408, 425, 429, 500, 502, 503, 504}
 _SECONDS_OF_A_LIMIT = 60
 _LONGEST_LIMIT_SECONDS = 86_400
+_RESERVE = 0.2
+"""The part of a rate limit that looks at pull requests leave to the runs."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,11 @@ class Api:
         params: Mapping[str, str | int] | None = None,
     ) -> httpx.Response:
         """The answer, when its status is one of `accept`; raises `ForgeUnavailableError` or `ForgeError` otherwise."""
+        request = self.client.build_request(
+            method, self.url + path, json=document, params=params, headers=dict(self.headers), timeout=_SECONDS
+        )
         try:
-            response = await self.client.request(
-                method,
-                self.url + path,
-                json=document,
-                params=params,
-                headers=dict(self.headers),
-                timeout=_SECONDS,
-                follow_redirects=False,
-            )
+            response = await self.send(request)
         except httpx.HTTPError as error:
             raise ForgeUnavailableError(f"{self.host} does not answer: {type(error).__name__}") from error
         if response.status_code not in accept:
@@ -65,6 +62,10 @@ class Api:
                 "login page or another proxy stand before it?"
             )
         return response
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """The answer, whatever it is. Redirects are not followed."""
+        return await self.client.send(request, follow_redirects=False)
 
     async def pages(self, path: str, params: Mapping[str, str | int] | None = None) -> list[dict[str, Any]]:
         """All items of a list, page by page."""
@@ -103,19 +104,33 @@ def limited_until(response: httpx.Response) -> datetime | None:
     """
     if response.status_code not in {403, 429}:
         return None
-    headers, moment = response.headers, now()
+    headers = response.headers
     after, remaining = headers.get("retry-after", ""), headers.get("x-ratelimit-remaining")
     reset = headers.get("x-ratelimit-reset") or headers.get("ratelimit-reset") or ""
     seconds: float | None = None
     if after.isdigit():
         seconds = int(after)
     elif (remaining == "0" or response.status_code == httpx.codes.TOO_MANY_REQUESTS) and reset.isdigit():
-        seconds = int(reset) - moment.timestamp()
+        seconds = int(reset) - now().timestamp()
     elif remaining == "0" or "rate limit" in message(response).lower():
         seconds = _SECONDS_OF_A_LIMIT
     if seconds is None:
         return None
-    return (moment + timedelta(seconds=min(max(seconds, 1), _LONGEST_LIMIT_SECONDS))).astimezone(UTC)
+    return now() + timedelta(seconds=min(max(seconds, 1), _LONGEST_LIMIT_SECONDS))
+
+
+def rests_until(response: httpx.Response) -> datetime | None:
+    """Until when looks must wait, for an answer that says how little of the rate limit is left; runs need the rest.
+
+    https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#checking-the-status-of-your-rate-limit
+    """
+    told = [response.headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining", "reset")]
+    if not all(value.isdecimal() for value in told):
+        return None
+    limit, remaining, reset = map(int, told)
+    if remaining >= limit * _RESERVE:
+        return None
+    return datetime.fromtimestamp(min(reset, int(now().timestamp()) + _LONGEST_LIMIT_SECONDS), UTC)
 
 
 def json_or_none(response: httpx.Response) -> Any:

@@ -1,7 +1,6 @@
 """Gitea and Forgejo, by their API v1: https://docs.gitea.com/api/"""
 
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import structlog
@@ -10,7 +9,14 @@ from sdlc_agents.agent.git import Credentials
 from sdlc_agents.forges import gitea_check, gitea_conversation
 from sdlc_agents.forges.addresses import RepositoryAddress
 from sdlc_agents.forges.gitea_api import GiteaApi
-from sdlc_agents.forges.model import Conversation, ForgeError, Problem, PullRequest, PullRequestText
+from sdlc_agents.forges.model import (
+    Conversation,
+    ForgeError,
+    ForgeUnavailableError,
+    Problem,
+    PullRequest,
+    PullRequestText,
+)
 
 _USERNAME = "sdlc-agents"
 _TITLE_CHARACTERS = 255
@@ -47,11 +53,17 @@ class GiteaForge:
         title = (_DRAFT if text.draft else "") + text.title
         document = {"head": text.branch, "base": text.base, "title": title[:_TITLE_CHARACTERS], "body": text.body}
         response = await self._api.call("POST", "pulls", document, accept={201, 409})
+        found = await self._find(text.branch, text.base)
         if response.status_code == httpx.codes.CONFLICT:
-            return await self._find(text.branch, text.base)
-        made = await self._settle(_pull_request(response.json(), created=True), text.branch, text.base)
-        if made.created:
-            await self._request_reviews(made, text.reviewers)
+            if found is None:
+                raise ForgeUnavailableError(f"{self._address.host} names a pull request that it does not list")
+            return found
+        made = _pull_request(response.json(), created=True)
+        # Gitea lets two callers open the same pull request at one moment: the older one stays, ours is closed.
+        if found is not None and found.number < made.number:
+            await self._api.call("PATCH", f"pulls/{made.number}", {"state": "closed"}, accept={201})
+            return found
+        await self._request_reviews(made, text.reviewers)
         return made
 
     async def conversation(self, number: int) -> Conversation:
@@ -77,23 +89,18 @@ class GiteaForge:
             except ForgeError as error:
                 log.warning("reviewer_refused", reviewer=reviewer, url=pull_request.url, error=error.message)
 
-    async def _settle(self, made: PullRequest, branch: str, base: str) -> PullRequest:
-        """Gitea lets two callers open the same pull request at one moment: the older one stays, ours is closed."""
-        response = await self._api.call("GET", "pulls?state=open&sort=recentupdate&limit=50", accept={200})
-        numbers = [
-            int(shown["number"])
-            for shown in response.json()
-            if shown["head"]["ref"] == branch and shown["base"]["ref"] == base
-        ]
-        if not numbers or min(numbers) >= made.number:
-            return made
-        await self._api.call("PATCH", f"pulls/{made.number}", {"state": "closed"}, accept={201})
-        return await self._find(branch, base)
+    async def _find(self, branch: str, base: str) -> PullRequest | None:
+        """The oldest open one from the repository's own branch; a fork may have one of the same name.
 
-    async def _find(self, branch: str, base: str) -> PullRequest:
-        path = f"pulls/{quote(base, safe='')}/{quote(branch, safe='')}"
-        response = await self._api.call("GET", path, accept={200})
-        return _pull_request(response.json(), created=False)
+        Gitea tells one by its branches, too (`pulls/{base}/{head}`), but names a closed one where there was one before.
+        """
+        found = [
+            _pull_request(shown, created=False)
+            for shown in await self._api.pages("pulls", "&state=open&sort=oldest")
+            if (shown["head"]["ref"], shown["base"]["ref"]) == (branch, base)
+            and shown["head"]["repo_id"] == shown["base"]["repo_id"]
+        ]
+        return min(found, key=lambda shown: shown.number, default=None)
 
 
 def _pull_request(document: dict[str, Any], *, created: bool) -> PullRequest:

@@ -8,7 +8,10 @@ import httpx
 
 from sdlc_agents.forges.addresses import RepositoryAddress
 from sdlc_agents.forges.calls import Api
+from sdlc_agents.forges.owners import token_owner
 
+PAGE = 50
+_PAGES = 20
 _HINTS = {
     401: "the repository's git_access_token is not valid there",
     404: "the repository does not exist there, or its git_access_token may not see it",
@@ -35,10 +38,21 @@ class GiteaApi:
         """A call about the repository. `right` is the token's scope that the call needs."""
         return await self._needing(right).call(method, f"{self._repository}/{path}", document, accept=accept)
 
+    async def pages(self, path: str, query: str = "") -> list[dict[str, Any]]:
+        """All items of a list, page by page; `query` narrows it."""
+        found: list[dict[str, Any]] = []
+        for page in range(1, _PAGES + 1):
+            response = await self.call("GET", f"{path}?page={page}&limit={PAGE}{query}", accept={200})
+            shown = response.json()
+            found.extend(shown)
+            # Not by the page's length: a site may allow shorter ones only.
+            if not shown or len(found) >= int(response.headers.get("X-Total-Count", 0)):
+                break
+        return found
+
     async def login(self) -> str:
         """The user name of the token's owner; needs the scope read:user."""
-        response = await self._needing("read:user").call("GET", "/user", accept={200})
-        return str(response.json()["login"])
+        return await token_owner(self._needing("read:user"), "login")
 
     def _needing(self, right: str) -> Api:
         hints = {**_HINTS, 403: f"the repository's git_access_token lacks the right {right}"}

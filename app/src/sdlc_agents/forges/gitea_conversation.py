@@ -10,8 +10,6 @@ from typing import Any
 from sdlc_agents.forges.gitea_api import GiteaApi
 from sdlc_agents.forges.model import Comment, Conversation
 
-_PAGE = 50
-_PAGES = 20
 _SAID = {"APPROVED", "COMMENT", "REQUEST_CHANGES"}
 
 Document = dict[str, Any]
@@ -47,14 +45,7 @@ async def say_once(api: GiteaApi, number: int, body: str, marker: str) -> None:
 
 async def _reviews(api: GiteaApi, number: int) -> list[Document]:
     """The submitted ones."""
-    found: list[Document] = []
-    for page in range(1, _PAGES + 1):
-        path = f"pulls/{number}/reviews?page={page}&limit={_PAGE}"
-        response = await api.call("GET", path, accept={200})
-        found.extend(response.json())
-        if page * _PAGE >= int(response.headers.get("X-Total-Count", 0)):
-            break
-    return [review for review in found if review["state"] in _SAID]
+    return [review for review in await api.pages(f"pulls/{number}/reviews") if review["state"] in _SAID]
 
 
 async def _of_review(api: GiteaApi, number: int, review: Document) -> list[Comment]:

@@ -1,7 +1,10 @@
 """GitHub, github.com and GitHub Enterprise Server, by its REST API: https://docs.github.com/rest"""
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 import httpx
 import structlog
@@ -9,6 +12,7 @@ import structlog
 from sdlc_agents.agent.git import Credentials
 from sdlc_agents.forges import github_check, github_conversation
 from sdlc_agents.forges.addresses import RepositoryAddress
+from sdlc_agents.forges.answers import Answers
 from sdlc_agents.forges.calls import Api, message
 from sdlc_agents.forges.model import (
     Conversation,
@@ -30,6 +34,10 @@ _HINTS = {
     404: "the repository does not exist there, or its git_access_token may not see it (a classic token needs the scope "
     "repo, a fine-grained one must name the repository)",
 }
+
+_KEPT_BYTES = 16 * 2**20
+_answers: WeakKeyDictionary[httpx.AsyncClient, Answers] = WeakKeyDictionary()
+"""What was read: a process has one client for all forges."""
 
 log = structlog.get_logger()
 
@@ -110,11 +118,9 @@ class GitHubForge:
 
     async def _find(self, branch: str, base: str) -> PullRequest | None:
         params = {"state": "open", "head": f"{self._address.owner}:{branch}", "base": base, "sort": "created"}
-        response = await self._api.call(
-            "GET", f"{self._repository}/pulls", accept={200}, params={**params, "direction": "asc"}
-        )
-        found = response.json()
-        return _pull_request(found[0], created=False) if found else None
+        found = await self._api.pages(f"{self._repository}/pulls", {**params, "direction": "asc"})
+        own = [_pull_request(shown, created=False) for shown in found if _is_own(shown)]
+        return own[0] if own else None
 
     async def _request_reviews(self, number: int, reviewers: tuple[str, ...]) -> None:
         """One by one: GitHub refuses all when one of them cannot review."""
@@ -128,6 +134,25 @@ class GitHubForge:
 
 class _Api(Api):
     """GitHub's API."""
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """What was read before is asked for only if it has changed: otherwise that costs nothing of the rate limit."""
+        if request.method != "GET":
+            return await super().send(request)
+        answers = _answers.setdefault(self.client, Answers(_KEPT_BYTES))
+        # One token may see what another may not.
+        asked = f"{request.headers['Authorization']} {request.url}"
+        key = hashlib.sha256(asked.encode()).hexdigest()
+        kept = answers.get(key)
+        if kept is not None:
+            request.headers["If-None-Match"] = kept.tag
+        response = await super().send(request)
+        if kept is not None and response.status_code == httpx.codes.NOT_MODIFIED:
+            limits = {name: value for name, value in response.headers.items() if name.startswith("x-ratelimit-")}
+            return httpx.Response(httpx.codes.OK, headers=limits, content=kept.content)
+        if response.status_code == httpx.codes.OK and "etag" in response.headers:
+            answers.keep(key, response.headers["etag"], response.content)
+        return response
 
     def refused(self, response: httpx.Response) -> ForgeError:
         """Also what a 403 means: it tells the rights that would do."""
@@ -178,6 +203,12 @@ def headers(token: str) -> dict[str, str]:
 def _right(given: str) -> str:
     name, _, level = given.strip().partition("=")
     return f'"{name.replace("_", " ").capitalize()}: {level}"'
+
+
+def _is_own(document: Mapping[str, Any]) -> bool:
+    """Whether its branch is the repository's, and not a fork's that the same owner has (or had: then it is null)."""
+    source = document["head"]["repo"]
+    return source is not None and source["id"] == document["base"]["repo"]["id"]
 
 
 def _pull_request(document: dict[str, Any], *, created: bool) -> PullRequest:

@@ -10,20 +10,25 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sdlc_agents.forges.calls import Api
+from sdlc_agents.forges.calls import Api, rests_until
 from sdlc_agents.forges.model import Comment, Conversation
+from sdlc_agents.forges.owners import token_owner
 
 _NOBODY = "ghost"
 """GitHub's own name for the author of what a deleted account left behind."""
 _BODY_CHARACTERS = 65_536
+_SETTLES = {"APPROVED", "DISMISSED"}
+"""The reviews after which what their author requested before does not count any more."""
 
 
 async def read(api: Api, repository: str, number: int) -> Conversation:
     """The conversation of pull request `number` of a repository (`/repos/owner/name`)."""
-    pull = (await api.call("GET", f"{repository}/pulls/{number}", accept={200})).json()
+    answer = await api.call("GET", f"{repository}/pulls/{number}", accept={200})
+    pull = answer.json()
     remarks = await api.pages(f"{repository}/issues/{number}/comments")
     on_lines = await api.pages(f"{repository}/pulls/{number}/comments")
     reviews = await _reviews(api, repository, number)
+    requesting = _requesting(reviews)
     comments = [
         *(_comment("comment", remark, remark["created_at"]) for remark in remarks),
         *(
@@ -37,22 +42,23 @@ async def read(api: Api, repository: str, number: int) -> Conversation:
             for remark in on_lines
         ),
         *(
-            _comment("review", review, review["submitted_at"], requests_changes=review["state"] == "CHANGES_REQUESTED")
+            _comment("review", review, review["submitted_at"], requests_changes=review["id"] in requesting)
             for review in reviews
-            if review.get("body") or review["state"] == "CHANGES_REQUESTED"
+            if review.get("body") or review["id"] in requesting
         ),
     ]
     return Conversation(
         open=pull["state"] == "open",
         head_commit=pull["head"]["sha"],
-        bot=await _bot(api),
+        bot=await token_owner(api, "login"),
         comments=tuple(sorted(comments, key=lambda comment: comment.at)),
+        rests_until=rests_until(answer),
     )
 
 
 async def say_once(api: Api, repository: str, number: int, body: str, marker: str) -> None:
     """Say it unless the bot has said something with this marker."""
-    bot = await _bot(api)
+    bot = await token_owner(api, "login")
     said = await _reviews(api, repository, number)
     if any(_author(review) == bot and marker in (review.get("body") or "") for review in said):
         return
@@ -61,14 +67,22 @@ async def say_once(api: Api, repository: str, number: int, body: str, marker: st
     await api.call("POST", f"{repository}/pulls/{number}/reviews", document, accept={200})
 
 
-async def _bot(api: Api) -> str:
-    return str((await api.call("GET", "/user", accept={200})).json()["login"])
-
-
 async def _reviews(api: Api, repository: str, number: int) -> list[dict[str, Any]]:
     """The submitted ones."""
     found = await api.pages(f"{repository}/pulls/{number}/reviews")
     return [review for review in found if review.get("submitted_at")]
+
+
+def _requesting(reviews: list[dict[str, Any]]) -> set[int]:
+    """The reviews that still request changes: GitHub leaves them as they are when their author approves later."""
+    standing: dict[str, set[int]] = {}
+    for review in sorted(reviews, key=lambda review: datetime.fromisoformat(review["submitted_at"])):
+        own = standing.setdefault(_author(review), set())
+        if review["state"] == "CHANGES_REQUESTED":
+            own.add(review["id"])
+        elif review["state"] in _SETTLES:
+            own.clear()
+    return set().union(*standing.values())
 
 
 def _author(document: Mapping[str, Any]) -> str:

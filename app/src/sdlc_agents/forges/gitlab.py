@@ -101,13 +101,12 @@ class GitLabForge:
 
     async def _find(self, branch: str, base: str) -> PullRequest | None:
         params = {"state": "opened", "source_branch": branch, "target_branch": base}
-        response = await self._api.call(
-            "GET",
-            f"{self._project}/merge_requests",
-            accept={200},
-            params={**params, "order_by": "created_at", "sort": "asc"},
+        shown = await self._api.pages(
+            f"{self._project}/merge_requests", {**params, "order_by": "created_at", "sort": "asc"}
         )
-        found = [_pull_request(shown, created=False) for shown in response.json()]
+        # A fork may have a branch of the same name.
+        own = [each for each in shown if each["source_project_id"] == each["target_project_id"]]
+        found = [_pull_request(each, created=False) for each in own]
         return min(found, key=lambda shown: shown.number, default=None)
 
     async def _request_reviews(self, number: int, reviewers: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sdlc_agents.forges.calls import Api
 from sdlc_agents.forges.model import Comment, Conversation
+from sdlc_agents.forges.owners import token_owner
 
 _REQUESTED = "requested changes"
 _BODY_CHARACTERS = 1_000_000
@@ -28,7 +29,7 @@ async def read(api: Api, project: str, number: int) -> Conversation:
     return Conversation(
         open=shown["state"] == "opened",
         head_commit=shown["sha"],
-        bot=await _bot(api),
+        bot=await token_owner(api, "username"),
         comments=_comments(notes, requesting),
     )
 
@@ -36,7 +37,7 @@ async def read(api: Api, project: str, number: int) -> Conversation:
 async def say_once(api: Api, project: str, number: int, body: str, marker: str) -> None:
     """Say it unless the bot has said something with this marker."""
     path = f"{project}/merge_requests/{number}/notes"
-    bot = await _bot(api)
+    bot = await token_owner(api, "username")
     if any(note["author"]["username"] == bot and marker in note["body"] for note in await api.pages(path)):
         return
     ending = f"\n\n{marker}"
@@ -50,10 +51,6 @@ def without_commands(text: str) -> str:
     https://docs.gitlab.com/user/project/quick_actions/
     """
     return _COMMAND.sub(rf"\1{_ZERO_WIDTH}", text)
-
-
-async def _bot(api: Api) -> str:
-    return str((await api.call("GET", "/user", accept={200})).json()["username"])
 
 
 def _comments(notes: list[dict[str, Any]], requesting: list[str]) -> tuple[Comment, ...]:

@@ -98,13 +98,15 @@ class Comment:
 class Conversation:
     """A pull request's state, its branch's head, and what was said on it, oldest first.
 
-    `bot` is the user name of the token's owner, who must never answer itself.
+    `bot` is the user name of the token's owner, who must never answer itself. `rests_until` is set when so little of
+    the forge's rate limit is left that nobody should look before.
     """
 
     open: bool
     head_commit: str
     bot: str
     comments: tuple[Comment, ...]
+    rests_until: datetime | None = None
 
 
 class Forge(Protocol):

@@ -8,6 +8,7 @@ away, it limits the rate, it refuses a token) is logged once and tried more and 
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
@@ -51,6 +52,8 @@ class ReviewPoller:
         # By a pull request's address how often in a row, and by forge which pull requests found it away.
         self._failures: dict[str, int] = {}
         self._away: dict[str, set[str]] = {}
+        # By forge until when its rate limit is left to the runs.
+        self._resting: dict[str, datetime] = {}
 
     async def run(self) -> None:
         """Look until cancelled. A database that is away is asked again."""
@@ -111,6 +114,8 @@ class ReviewPoller:
         else:
             self._well(watch)
             await self._judge(watch, number or 0, project, conversation)
+            if conversation is not None and conversation.rests_until is not None:
+                await self._rest(watch.forge, conversation.rests_until)
 
     async def _judge(self, watch: Watch, number: int, project: Document, conversation: Conversation | None) -> None:
         if conversation is None or not conversation.open:
@@ -118,7 +123,8 @@ class ReviewPoller:
             await self._watches.looked(watch, watch.handled, again_in=0, closed=True)
             return
         allowed = project["pull_requests"]["follow_up_by"]
-        decision = rules.decide(conversation, allowed, watch.handled)
+        # In a thread: everyone may write long comments, and the leases of the runs must be renewed meanwhile.
+        decision = await asyncio.to_thread(rules.decide, conversation, allowed, watch.handled)
         for comment in decision.refused:
             log.info("review_not_followed", url=watch.url, author=comment.author, comment=comment.id)
         last = max([watch.completed_at, *(comment.at for comment in conversation.comments)])
@@ -157,6 +163,13 @@ class ReviewPoller:
         await self._watches.looked(watch, watch.handled, again_in=seconds)
         if len(away) >= _SEVERAL:
             await self._watches.postpone(watch.forge, seconds)
+
+    async def _rest(self, forge: str, until: datetime) -> None:
+        """Leave the whole forge alone: what is left of its rate limit is for the runs."""
+        if until > self._resting.get(forge, now()):
+            self._resting[forge] = until
+            log.warning("looks_rest", forge=forge, until=until)
+        await self._watches.postpone(forge, (until - now()).total_seconds())
 
     def _failed(self, url: str, message: str) -> None:
         if self._failures.get(url, 0) == 0:

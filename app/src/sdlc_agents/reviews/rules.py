@@ -55,8 +55,8 @@ def decide(conversation: Conversation, allowed: Collection[str], handled: Handle
 
     A comment does when it requests changes or mentions the bot, and its author is one of `allowed` and not the bot.
     What the allowed said on lines of code, and no run has seen, belongs to it. What does not fit in is left for the
-    run after it. Who may not ask now is not heard later, either: whoever is allowed from tomorrow on starts no run by
-    what was said yesterday.
+    run after it; requests come last, since nothing but a request that is still open makes that run start. Who may not
+    ask now is not heard later, either: whoever is allowed from tomorrow on starts no run by what was said yesterday.
     """
     bot = conversation.bot.casefold()
     names = {name.casefold() for name in allowed} - {bot}
@@ -66,13 +66,14 @@ def decide(conversation: Conversation, allowed: Collection[str], handled: Handle
     others = [comment for comment in asking if comment.author.casefold() not in names | {bot}]
     if not requests:
         return Decision((), tuple(others))
+    asked = {comment.id for comment in requests}
     on_lines = [
         comment
         for comment in new
-        if comment.path is not None and comment.author.casefold() in names and comment not in requests
+        if comment.path is not None and comment.author.casefold() in names and comment.id not in asked
     ]
-    chosen = _bounded([*requests, *on_lines])
-    return Decision(tuple(sorted(chosen, key=lambda comment: comment.at)), tuple(others), requests[0].author)
+    chosen = _bounded([*on_lines, *requests])
+    return Decision(tuple(sorted(chosen, key=_place)), tuple(others), requests[0].author)
 
 
 def interval(poll_seconds: float, quiet: timedelta) -> float:
@@ -99,6 +100,11 @@ def _bounded(comments: list[Comment]) -> list[Comment]:
             break
         kept.append(replace(comment, body=body))
     return kept
+
+
+def _place(comment: Comment) -> tuple[datetime, bool]:
+    """By time; a review stands before the comments on lines that it was said with."""
+    return comment.at, comment.path is not None
 
 
 def _second(item: tuple[str, datetime]) -> datetime:

@@ -3,11 +3,11 @@
 The consumer reads events from an untrusted place, so every field has a bound here.
 """
 
-from datetime import datetime
+import json
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 TEXT_CHARACTERS = 16_384
 LINE_BYTES = 256 * 1024
@@ -18,6 +18,8 @@ Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
 Branch = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/+@#-]{0,254}$")]
 Text = Annotated[str, Field(max_length=TEXT_CHARACTERS)]
 Count = Annotated[int, Field(ge=0, le=10**12)]
+# Later and earlier ones cannot be stored in every time zone.
+Moment = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), le=datetime(2200, 1, 1, tzinfo=UTC))]
 FailureReason = Literal[
     "time_limit",
     "turn_limit",
@@ -88,7 +90,7 @@ class Usage(BaseModel):
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    at: datetime
+    at: Moment
 
 
 class Started(_Event):
@@ -186,7 +188,11 @@ class RunnerState(BaseModel):
 
 
 def shorten(text: str, limit: int = TEXT_CHARACTERS) -> str:
-    """The text, cut in the middle where it is longer than the limit, saying how much is gone."""
+    """The text, cut in the middle where it is longer than the limit, saying how much is gone.
+
+    Half a surrogate pair, which no encoding has, becomes a question mark.
+    """
+    text = text.encode(errors="replace").decode()
     if len(text) <= limit:
         return text
     note = f"\n[… {len(text) - limit} characters left out …]\n"
@@ -201,4 +207,6 @@ def to_line(event: BaseModel) -> bytes:
 
 def plain(value: Any) -> str:
     """Whatever a tool was given or gave, as bounded text."""
-    return shorten(value if isinstance(value, str) else orjson.dumps(value, default=str).decode())
+    if isinstance(value, str):
+        return shorten(value)
+    return shorten(json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":")))
