@@ -74,3 +74,34 @@ def test_an_answer_in_one_piece_is_counted() -> None:
     meter.feed(body[:10])
     meter.feed(body[10:])
     assert meter.tokens() == Tokens(input_tokens=3, output_tokens=4)
+
+
+def test_no_less_is_counted_than_the_iterations_of_an_answer_together() -> None:
+    """Compaction and other models of one request show there alone."""
+    iterations = [
+        {"type": "compaction", "input_tokens": 1000, "output_tokens": 300, "cache_read_input_tokens": 7},
+        {
+            "type": "message",
+            "input_tokens": 100,
+            "output_tokens": 77,
+            "cache_creation": {"ephemeral_1h_input_tokens": 5},
+        },
+        "nonsense",
+    ]
+    usage = {"input_tokens": 100, "output_tokens": 77, "cache_read_input_tokens": 30, "iterations": iterations}
+    expected = Tokens(
+        input_tokens=1100, output_tokens=377, cache_read_input_tokens=30, cache_creation_1h_input_tokens=5
+    )
+    whole = UsageMeter(request_bytes=10, streaming=False)
+    whole.feed(orjson.dumps({"type": "message", "usage": usage}))
+    assert whole.tokens() == expected
+    stream = UsageMeter(request_bytes=10, streaming=True)
+    stream.feed(START.replace(b'"cache_creation_input_tokens":20,', b"").replace(b':5,"e', b':0,"e'))
+    stream.feed(event("message_delta", delta={}, usage=usage))
+    assert stream.tokens() == expected
+
+
+def test_what_an_answer_that_did_not_come_in_time_may_have_cost_is_counted() -> None:
+    meter = UsageMeter(request_bytes=40_000, streaming=False)
+    meter.lost(max_tokens=500)
+    assert meter.tokens() == Tokens(input_tokens=10_000, output_tokens=500)

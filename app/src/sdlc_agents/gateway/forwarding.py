@@ -6,16 +6,18 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass
 
 import httpcore
 import stamina
 import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from sdlc_agents.clock import now
 from sdlc_agents.errors import UnavailableError
+from sdlc_agents.gateway.bodies import SMALL_BYTES, Body, Room
 from sdlc_agents.gateway.errors import GatewayError
 from sdlc_agents.gateway.ledger import Ledger
 from sdlc_agents.gateway.metrics import GatewayMetrics
@@ -25,11 +27,30 @@ from sdlc_agents.gateway.repository import Answer, Entry, Job
 from sdlc_agents.gateway.upstream import FAILURES, Upstream, UpstreamAnswer
 from sdlc_agents.gateway.usage import UsageMeter
 
-BODY_BYTES = 32 * 1024 * 1024
 _OK = 200
+_WHOLE_BYTES = 32 * 1024 * 1024
+_SECONDS_TO_READ = 600.0
 _SECONDS_TO_STORE = 60.0
+# Together they fit into what is left of the container's time to stop after the server's own.
+_LAST_SECONDS_TO_READ = 2.0
+_LAST_SECONDS_TO_END = 1.0
+_LAST_SECONDS_TO_STORE = 2.0
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """A request that may go out; `meter` is None when it costs nothing."""
+
+    job: Job
+    ask: Ask
+    meter: UsageMeter | None
+
+    def lost(self) -> None:
+        """Nobody will know what the API still wrote."""
+        if self.meter is not None:
+            self.meter.lost(self.ask.max_tokens)
 
 
 class Gateway:
@@ -43,27 +64,26 @@ class Gateway:
         self._policy = policy
         self._metrics = metrics
         self._job_requests = job_requests
+        self._room = Room()
+        # One large body at a time is taken apart: its parts need several times its size.
+        self._examining = asyncio.Lock()
         self._under_way: Counter[str] = Counter()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._reading: set[asyncio.Task[_Whole]] = set()
         self._storing: set[asyncio.Task[None]] = set()
 
     async def forward(self, request: Request, path: str, *, counted: bool) -> StreamingResponse:
         """The API's answer as it comes. Raises `GatewayError`; `counted` False for what costs nothing."""
         try:
-            token = _token(request)
-            # The database is asked while the body comes in.
-            finding = asyncio.create_task(self._authenticate(token), name="authenticate")
-            try:
-                body = await read(request, BODY_BYTES)
-                received = time.perf_counter()
-                job = await finding
-            finally:
-                await _settled(finding)
+            began = time.perf_counter()
+            # Nothing more of the body is read before: whoever has no token shall not fill the memory.
+            job = await self._authenticate(_token(request))
+            seconds = time.perf_counter() - began
             structlog.contextvars.bind_contextvars(job_id=job.job_id, development_id=job.development_id)
-            ask = self._policy.examine(body)
             self._enter(job)
             try:
-                self._metrics.passed_on(time.perf_counter() - received)
-                response = await self._send(path, request, body)
+                return await self._exchange(job, request, path, counted=counted, seconds=seconds)
             except BaseException:
                 self._leave(job)
                 raise
@@ -71,24 +91,31 @@ class Gateway:
             self._metrics.refused(error.kind)
             log.info("request_refused", status=error.status, reason=error.message)
             raise
-        self._metrics.answered(ask.listed, response.status)
-        meter = UsageMeter(request_bytes=len(body), streaming=ask.streaming)
-        return _Passing(self, job, ask, response, meter if counted and response.status == _OK else None)
 
     async def close(self) -> None:
-        """Finish counting."""
+        """Finish counting. The server is closed: what it broke off is about to end, what is read for nobody must."""
+        if self._reading:
+            _, late = await asyncio.wait(self._reading, timeout=_LAST_SECONDS_TO_READ)
+            for task in late:
+                task.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_SECONDS_TO_END):
+                await self._idle.wait()
         if self._storing:
-            await asyncio.wait(self._storing, timeout=5)
+            await asyncio.wait(self._storing, timeout=_LAST_SECONDS_TO_STORE)
 
-    def ended(self, job: Job, ask: Ask, meter: UsageMeter | None) -> asyncio.Task[None] | None:
+    def ended(self, exchange: _Exchange) -> asyncio.Task[None] | None:
         """An answer is over: free its place and count what it used; the task ends when that is stored."""
-        self._leave(job)
-        if meter is None:
+        self._leave(exchange.job)
+        return self._count(exchange)
+
+    def _count(self, exchange: _Exchange) -> asyncio.Task[None] | None:
+        if exchange.meter is None:
             return None
-        tokens = meter.tokens()
-        answer = Answer(uuid.uuid4().hex, tokens, cost(ask.price, tokens))
-        self._metrics.used(ask.listed, tokens, answer.cost_usd)
-        task = asyncio.create_task(self._store(self._ledger.expect(job, answer)), name="store")
+        tokens = exchange.meter.tokens()
+        answer = Answer(uuid.uuid4().hex, tokens, cost(exchange.ask.price, tokens))
+        self._metrics.used(exchange.ask.listed, tokens, answer.cost_usd)
+        task = asyncio.create_task(self._store(self._ledger.expect(exchange.job, answer)), name="store")
         self._storing.add(task)
         task.add_done_callback(self._storing.discard)
         return task
@@ -116,20 +143,75 @@ class Gateway:
         if self._under_way[job.job_id] >= self._job_requests:
             raise GatewayError(429, f"the job has {self._job_requests} requests under way", retry_after=1)
         self._under_way[job.job_id] += 1
+        self._idle.clear()
 
     def _leave(self, job: Job) -> None:
         self._under_way[job.job_id] -= 1
         if self._under_way[job.job_id] <= 0:
             del self._under_way[job.job_id]
+        if not self._under_way:
+            self._idle.set()
 
-    async def _send(self, path: str, request: Request, body: bytes) -> UpstreamAnswer:
+    async def _exchange(
+        self, job: Job, request: Request, path: str, *, counted: bool, seconds: float
+    ) -> StreamingResponse:
+        with Body(self._room, job.job_id) as body:
+            await body.read(request)
+            received = time.perf_counter()
+            ask = await self._examine(body)
+            meter = UsageMeter(request_bytes=body.size, streaming=ask.streaming)
+            exchange = _Exchange(job, ask, meter if counted else None)
+            self._metrics.passed_on(seconds + time.perf_counter() - received)
+            response = await self._send(path, request, body, exchange)
+        self._metrics.answered(ask.listed, response.status)
+        if response.status != _OK:
+            exchange = _Exchange(job, ask, None)
+        if exchange.meter is None or ask.streaming:
+            return _Passing(self, exchange, response)
+        reading = asyncio.create_task(self._read(exchange, exchange.meter, response), name="read")
+        self._reading.add(reading)
+        reading.add_done_callback(self._has_read)
+        return _PassingWhole(reading, response)
+
+    async def _examine(self, body: Body) -> Ask:
+        if body.size <= SMALL_BYTES:
+            return self._policy.examine(body.content)
+        async with self._examining:
+            return await asyncio.to_thread(self._policy.examine, body.content)
+
+    async def _send(self, path: str, request: Request, body: Body, exchange: _Exchange) -> UpstreamAnswer:
         try:
             return await self._upstream.send(path, request.url.query, request.headers.items(), body)
-        except httpcore.TimeoutException as error:
-            raise GatewayError(504, "the model's API did not answer in time", retry_after=2) from error
-        except FAILURES as error:
-            log.warning("upstream_unreachable", error=repr(error))
-            raise GatewayError(502, "the model's API cannot be reached", retry_after=2) from error
+        except BaseException as error:
+            # What went out whole may have been read and answered.
+            if body.sent:
+                if isinstance(error, httpcore.TimeoutException | asyncio.CancelledError):
+                    exchange.lost()
+                self._count(exchange)
+            if isinstance(error, httpcore.TimeoutException):
+                raise GatewayError(504, "the model's API did not answer in time", retry_after=2) from error
+            if isinstance(error, FAILURES):
+                log.warning("upstream_unreachable", error=repr(error))
+                raise GatewayError(502, "the model's API cannot be reached", retry_after=2) from error
+            raise
+
+    async def _read(self, exchange: _Exchange, meter: UsageMeter, response: UpstreamAnswer) -> "_Whole":
+        try:
+            async with asyncio.timeout(_SECONDS_TO_READ):
+                content = await _content(response, meter)
+        except BaseException:
+            exchange.lost()
+            raise
+        finally:
+            stored = self.ended(exchange)
+            await response.close()
+        return _Whole(content, stored)
+
+    def _has_read(self, task: asyncio.Task["_Whole"]) -> None:
+        self._reading.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.warning("answer_broken_off", error=repr(error))
 
     async def _store(self, entry: Entry) -> None:
         try:
@@ -151,54 +233,72 @@ class Gateway:
                 raise
 
 
-class _Passing(StreamingResponse):
-    """The API's answer, passed on unchanged; counted at its end, whoever ended it."""
+@dataclass(frozen=True)
+class _Whole:
+    """An answer in one piece, and what ends when it is counted."""
 
-    def __init__(
-        self, gateway: Gateway, job: Job, ask: Ask, response: UpstreamAnswer, meter: UsageMeter | None
-    ) -> None:
+    content: bytes
+    stored: asyncio.Task[None] | None
+
+
+class _Passing(StreamingResponse):
+    """The API's answer, passed on unchanged as it comes; counted at its end, whoever ended it."""
+
+    def __init__(self, gateway: Gateway, exchange: _Exchange, response: UpstreamAnswer) -> None:
         super().__init__(self._body(), response.status, response.headers)
         self._gateway = gateway
-        self._job = job
-        self._ask = ask
+        self._exchange = exchange
         self._response = response
-        self._meter = meter
-        self._stored = False
+        self._ended = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            if not self._stored:
-                self._gateway.ended(self._job, self._ask, self._meter)
+            if not self._ended:
+                self._gateway.ended(self._exchange)
             await self._response.close()
 
     async def _body(self) -> AsyncIterator[bytes]:
         async for chunk in self._response.body():
-            if self._meter is not None:
-                self._meter.feed(chunk)
+            if self._exchange.meter is not None:
+                self._exchange.meter.feed(chunk)
             yield chunk
-        # The answer ends for the runner when its cost is stored, so that its next request meets the right budget.
-        self._stored = True
-        task = self._gateway.ended(self._job, self._ask, self._meter)
-        if task is not None:
-            await asyncio.shield(task)
+        self._ended = True
+        await _until_stored(self._gateway.ended(self._exchange))
 
 
-async def read(request: Request, limit: int) -> bytes:
-    """A request's body. Raises `GatewayError` when it is too long, or does not come."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise GatewayError(413, f"the request is larger than {limit} bytes")
-            parts.append(chunk)
-    except ClientDisconnect as error:
-        raise GatewayError(400, "the body is incomplete") from error
-    return b"".join(parts)
+class _PassingWhole(StreamingResponse):
+    """An answer in one piece, which the API has written whether or not its runner still waits for it.
+
+    So it is read to its end, and counted, in a task of its own.
+    """
+
+    def __init__(self, reading: asyncio.Task[_Whole], response: UpstreamAnswer) -> None:
+        super().__init__(self._body(), response.status, response.headers)
+        self._reading = reading
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        whole = await asyncio.shield(self._reading)
+        yield whole.content
+        await _until_stored(whole.stored)
+
+
+async def _content(response: UpstreamAnswer, meter: UsageMeter) -> bytes:
+    content = bytearray()
+    async for chunk in response.body():
+        meter.feed(chunk)
+        content += chunk
+        if len(content) > _WHOLE_BYTES:
+            raise GatewayError(502, f"the answer is larger than {_WHOLE_BYTES} bytes")
+    return bytes(content)
+
+
+async def _until_stored(task: asyncio.Task[None] | None) -> None:
+    """The answer ends for the runner when its cost is stored, so that its next request meets the right budget."""
+    if task is not None:
+        await asyncio.shield(task)
 
 
 def _token(request: Request) -> str:
@@ -206,10 +306,3 @@ def _token(request: Request) -> str:
     if scheme.lower() != "bearer" or not token:
         raise GatewayError(401, "a job token is required")
     return token
-
-
-async def _settled(finding: asyncio.Task[Job]) -> None:
-    """End a look-up that nobody waits for any more."""
-    finding.cancel()
-    with suppress(asyncio.CancelledError, GatewayError):
-        await finding

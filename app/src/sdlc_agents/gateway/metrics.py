@@ -24,7 +24,7 @@ class GatewayMetrics:
         )
         self._overhead = Histogram(
             "sdlc_llm_overhead_seconds",
-            "Time between a request's last byte and its departure to the API",
+            "Time to look up a request's job, and from its last byte to its departure to the API",
             buckets=_BUCKETS,
             registry=registry,
         )

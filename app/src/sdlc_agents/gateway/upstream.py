@@ -11,6 +11,7 @@ from typing import Any
 
 import httpcore
 
+from sdlc_agents.gateway.bodies import Body
 from sdlc_agents.gateway.settings import GatewaySettings
 
 OAUTH_BETA = "oauth-2025-04-20"
@@ -61,13 +62,13 @@ class Upstream:
             else httpcore.AsyncHTTPProxy(settings.egress_proxy_url, **options)
         )
 
-    async def send(self, path: str, query: str, headers: Iterable[tuple[str, str]], body: bytes) -> UpstreamAnswer:
+    async def send(self, path: str, query: str, headers: Iterable[tuple[str, str]], body: Body) -> UpstreamAnswer:
         """Send the request. Raises `FAILURES` when the API cannot be reached, `httpcore.TimeoutException`."""
         url = httpcore.URL(f"{self._base}{path}{f'?{query}' if query else ''}")
         request = httpcore.Request(
             "POST",
             url,
-            headers=[(b"host", _host(url)), *self._headers(headers), (b"content-length", b"%d" % len(body))],
+            headers=[(b"host", _host(url)), *self._headers(headers), (b"content-length", b"%d" % body.size)],
             content=body,
             extensions={"timeout": _TIMEOUT},
         )

@@ -2,6 +2,9 @@
 
 The Messages API reports them in the JSON's `usage`, or, streaming, in `message_start` (input) and cumulatively in
 `message_delta` (output): https://docs.claude.com/en/docs/build-with-claude/streaming
+
+Where the API worked in several steps, `usage.iterations` lists each with its own tokens, and the sum beside it may
+leave some of them out: https://docs.claude.com/en/docs/build-with-claude/compaction
 """
 
 from typing import Any
@@ -28,6 +31,7 @@ class UsageMeter:
         self._pending = bytearray()
         self._usage: dict[str, Any] = {}
         self._content_bytes = 0
+        self._lost_tokens = 0
         self._final = False
 
     def feed(self, chunk: bytes) -> None:
@@ -45,19 +49,29 @@ class UsageMeter:
             self._content_bytes += len(self._pending)
             self._pending.clear()
 
+    def lost(self, max_tokens: int) -> None:
+        """Nobody will see the rest: an answer that would have come in one piece may be written, up to `max_tokens`."""
+        if not self._streaming:
+            self._lost_tokens = max_tokens
+
     def tokens(self) -> Tokens:
         """What the answer used."""
         if not self._streaming:
             self._document(bytes(self._pending))
-        counted = {name: _count(self._usage.get(name)) for name in Tokens.model_fields if name in self._usage}
-        creation = self._usage.get("cache_creation")
-        if isinstance(creation, dict):
-            counted["cache_creation_1h_input_tokens"] = _count(creation.get("ephemeral_1h_input_tokens"))
+        counted = _counted(self._usage)
+        iterations = self._usage.get("iterations")
+        steps = (
+            [_counted(step) for step in iterations if isinstance(step, dict)] if isinstance(iterations, list) else ()
+        )
+        for name in Tokens.model_fields:
+            together = sum(step.get(name, 0) for step in steps)
+            if together > counted.get(name, 0):
+                counted[name] = together
         if not self._usage:
             counted["input_tokens"] = self._request_bytes // _BYTES_A_TOKEN
         if not self._final:
             estimate = self._content_bytes // _BYTES_A_TOKEN
-            counted["output_tokens"] = max(estimate, counted.get("output_tokens", 0))
+            counted["output_tokens"] = max(estimate, self._lost_tokens, counted.get("output_tokens", 0))
         return Tokens(**counted)
 
     def _line(self, line: bytes) -> None:
@@ -85,6 +99,14 @@ class UsageMeter:
     def _merge(self, usage: object) -> None:
         if isinstance(usage, dict):
             self._usage |= {name: value for name, value in usage.items() if value is not None}
+
+
+def _counted(usage: dict[str, Any]) -> dict[str, int]:
+    counted = {name: _count(usage.get(name)) for name in Tokens.model_fields if name in usage}
+    creation = usage.get("cache_creation")
+    if isinstance(creation, dict):
+        counted["cache_creation_1h_input_tokens"] = _count(creation.get("ephemeral_1h_input_tokens"))
+    return counted
 
 
 def _loads(data: bytes) -> dict[str, Any]:
