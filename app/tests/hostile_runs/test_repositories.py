@@ -112,10 +112,12 @@ def submodule_behind_a_link(attacker: Attacker, _canary: str) -> None:
 
 
 def small_pack_that_unfolds_beyond_the_runners_disk(attacker: Attacker, _canary: str) -> None:
-    with (attacker.clone / "zeros").open("wb") as file:
-        file.truncate(400 * 1024 * 1024)
+    # Not zeros: git would check them out as a hole, which takes no room.
+    with (attacker.clone / "ones").open("wb") as file:
+        for _ in range(400):
+            file.write(b"1" * 1024 * 1024)
     attacker.publish(commit(attacker.clone, {}))
-    (attacker.clone / "zeros").unlink()
+    (attacker.clone / "ones").unlink()
 
 
 def thirty_thousand_files(attacker: Attacker, _canary: str) -> None:
