@@ -46,12 +46,17 @@ def mentions(word: str) -> bool:
     return False
 
 
-async def left_of(world: World, development_id: str) -> tuple[list[Path], int]:
-    """What lies in the first consumer's workspace, and how many of the development's tokens are still good."""
+async def good_tokens(world: World, development_id: str) -> int:
+    """How many tokens of a development outlive its end."""
     ended = (await world.developments.get(development_id))["completed_at"]
     good = {"development_id": development_id, "expires_at": {"$gt": ended}}
+    return await world.db["agent_jobs"].count_documents(good)
+
+
+async def left_of(world: World, development_id: str) -> tuple[list[Path], int]:
+    """What lies in the first consumer's workspace, and how many of the development's tokens are still good."""
     work = list((world.directory / "workspace" / "consumer-1").iterdir())
-    return work, await world.db["agent_jobs"].count_documents(good)
+    return work, await good_tokens(world, development_id)
 
 
 async def test_a_run_that_waits_for_a_runner_is_cancelled_at_once(
@@ -212,8 +217,7 @@ async def test_a_consumer_that_dies_with_a_cancellation_pending_leaves_it_to_the
         assert (await steering.cancel(development_id, PERSON)).status == "running"
         async with start_consumer("consumer-2"):
             document = await world.developments.ended(development_id)
-    good = {"development_id": development_id, "expires_at": {"$gt": document["completed_at"]}}
-    assert await world.db["agent_jobs"].count_documents(good) == 0, "the lost consumer's token"
+    assert await good_tokens(world, development_id) == 0, "the lost consumer's token"
     assert (document["status"], document["error_message"]) == ("cancelled", "cancelled by Ops key")
     assert [entry["outcome"] for entry in document["attempts_log"]] == ["consumer_lost", "cancelled"]
     assert await world.db["agent_jobs"].count_documents({"development_id": development_id}) == 1, "it was run again"
