@@ -22,12 +22,12 @@ from pydantic import SecretStr
 
 from benchmarks.machine import machine
 from benchmarks.world import ROOT, lab_services
-from sdlc_agents import mongo
-from sdlc_agents.clock import now
 from sdlc_agents.gateway.ledger import FRESH_SECONDS
-from sdlc_agents.jobtokens import digest
+from sdlc_agents.kernel import mongo
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.settings import MongoSettings
 from sdlc_agents.migrations import schema
-from sdlc_agents.settings import MongoSettings
+from sdlc_agents.runs.tokens import digest
 
 PAGE = ROOT / "docs" / "benchmarks" / "gateway.md"
 SIZES = {"64 kB": 64 * 1000, "1 MB": 1000 * 1000}
@@ -173,7 +173,7 @@ async def _targets() -> AsyncIterator[tuple[_Target, _Target, int]]:
         )
         pid = await stack.enter_async_context(
             _process(
-                ("-c", "import sys; from sdlc_agents.cli import main; main(sys.argv[1:])", "llm-gateway"),
+                ("-c", "import sys; from sdlc_agents.commands.cli import main; main(sys.argv[1:])", "llm-gateway"),
                 {
                     "PYTHONPATH": str(ROOT / "app" / "src"),
                     "MONGO_URL": settings.mongo_url.get_secret_value(),

@@ -12,12 +12,12 @@ from itertools import islice
 
 from benchmarks.tickets import STATUS, bodies
 from benchmarks.world import World
-from sdlc_agents.clock import now
-from sdlc_agents.ids import new_id
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.ids import new_id
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.migrations import schema
-from sdlc_agents.mongo import Database
-from sdlc_agents.webhooks.events import Event, Outcome
-from sdlc_agents.webhooks.payload import Ignored, Trigger, parse
+from sdlc_agents.webhooks.events import Event, StoreResult
+from sdlc_agents.webhooks.payload import Ignored, TriggerRule, parse
 from sdlc_agents.webhooks.repository import WebhookRepository
 
 STEPS = (10_000, 100_000, 250_000, 500_000, 750_000, 1_000_000)
@@ -54,7 +54,7 @@ class _Collection:
         self.size += count
         return self.tickets(count, self.size - count)
 
-    async def timed(self, events: Sequence[Event], outcome: Outcome) -> float:
+    async def timed(self, events: Sequence[Event], outcome: StoreResult) -> float:
         """Milliseconds of storing them, which must come to this."""
         started = time.perf_counter()
         outcomes = await self.repository.store(events)
@@ -97,10 +97,10 @@ async def _measure(growing: _Collection, small: _Collection, size: int) -> Step:
     for number in range(BATCHES):
         pair.reverse()  # neither is always the one that comes after the other
         for name, collection in pair:
-            inserts[name].append(await collection.timed(collection.take(BATCH), Outcome.STORED))
+            inserts[name].append(await collection.timed(collection.take(BATCH), StoreResult.STORED))
             # Spread over all that is stored, so that the index is read where it is not in use anyway.
             again = collection.tickets(BATCH, number * (collection.size - BATCH) // BATCHES)
-            duplicates[name].append(await collection.timed(again, Outcome.DUPLICATE))
+            duplicates[name].append(await collection.timed(again, StoreResult.DUPLICATE))
     return Step(
         size,
         statistics.median(inserts[GROWING]),
@@ -111,7 +111,7 @@ async def _measure(growing: _Collection, small: _Collection, size: int) -> Step:
 
 
 def _event(body: bytes, number: int) -> Event:
-    delivery = parse(body, lambda _project_key: Trigger(STATUS))
+    delivery = parse(body, lambda _project_key: TriggerRule(STATUS))
     assert not isinstance(delivery, Ignored)  # noqa: S101 - `bodies` makes triggers only
     # As Jira names deliveries: in no order, so that every insert meets another page of the index.
     identifier = f"{number * 2_654_435_761 % 2**32:08x}-{number}"

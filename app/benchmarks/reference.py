@@ -16,12 +16,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from sdlc_agents import amqp, mongo
-from sdlc_agents.clock import now
-from sdlc_agents.ids import new_id
+from sdlc_agents.kernel import amqp, mongo
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.ids import new_id
 from sdlc_agents.webhooks.endpoints import delivery_id
 from sdlc_agents.webhooks.events import Event
-from sdlc_agents.webhooks.payload import Ignored, Trigger, parse
+from sdlc_agents.webhooks.payload import Ignored, TriggerRule, parse
 from sdlc_agents.webhooks.settings import WebhookSettings
 from sdlc_agents.webhooks.signature import is_authentic
 
@@ -34,7 +34,7 @@ async def reference_app(settings: WebhookSettings) -> AsyncIterator[Starlette]:
         await amqp.connect(settings, application="reference") as connection,
     ):
         events = mongo.database(client, settings)["webhook_events"]
-        trigger = Trigger(settings.jira_trigger_status)
+        trigger = TriggerRule(settings.jira_trigger_status)
         channel = await connection.channel(publisher_confirms=False)
         exchange = await channel.get_exchange(amqp.EXCHANGE, ensure=False)
 

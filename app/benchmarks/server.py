@@ -17,17 +17,17 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.reference import reference_app
 from benchmarks.tickets import STATUS
-from sdlc_agents import amqp, mongo
-from sdlc_agents.health import Check, health_server
-from sdlc_agents.logs import configure_logging
-from sdlc_agents.metrics import new_registry
-from sdlc_agents.serving import run_until_stopped, serve
-from sdlc_agents.settings import load_settings
+from sdlc_agents.kernel import amqp, mongo
+from sdlc_agents.kernel.health import Check, health_server
+from sdlc_agents.kernel.logs import configure_logging
+from sdlc_agents.kernel.metrics import new_registry
+from sdlc_agents.kernel.serving import run_until_stopped, serve
+from sdlc_agents.kernel.settings import load_settings
 from sdlc_agents.webhooks import service
 from sdlc_agents.webhooks.endpoints import create_app
-from sdlc_agents.webhooks.events import Event, Outcome
+from sdlc_agents.webhooks.events import Event, StoreResult
 from sdlc_agents.webhooks.ingest import GroupCommit
-from sdlc_agents.webhooks.payload import Trigger
+from sdlc_agents.webhooks.payload import TriggerRule
 from sdlc_agents.webhooks.repository import WebhookRepository
 from sdlc_agents.webhooks.settings import WebhookSettings
 
@@ -38,13 +38,13 @@ class _NoDatabase(GroupCommit):
     def __init__(self) -> None:
         pass
 
-    async def store(self, event: Event) -> Outcome:
+    async def store(self, event: Event) -> StoreResult:
         del event
-        return Outcome.STORED
+        return StoreResult.STORED
 
 
-def _trigger(_project_key: str) -> Trigger:
-    return Trigger(STATUS)
+def _trigger(_project_key: str) -> TriggerRule:
+    return TriggerRule(STATUS)
 
 
 @asynccontextmanager

@@ -18,10 +18,10 @@ import aio_pika
 from aio_pika.abc import AbstractChannel
 from pydantic import SecretStr
 
-from sdlc_agents import amqp, mongo
+from sdlc_agents.kernel import amqp, mongo
+from sdlc_agents.kernel.mongo import Client, Database
+from sdlc_agents.kernel.settings import AmqpSettings, MongoSettings
 from sdlc_agents.migrations import schema
-from sdlc_agents.mongo import Client, Database
-from sdlc_agents.settings import AmqpSettings, MongoSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ("webhook_events", "developments")

@@ -23,10 +23,10 @@ import pytest_socket
 import structlog
 from prometheus_client import CollectorRegistry
 
-from sdlc_agents import amqp, mongo
-from sdlc_agents.encryption import FieldCipher, master_key
+from sdlc_agents.kernel import amqp, mongo
+from sdlc_agents.kernel.encryption import FieldCipher, master_key
+from sdlc_agents.kernel.mongo import Client, Database, Document
 from sdlc_agents.migrations import schema
-from sdlc_agents.mongo import Client, Database, Document
 from support.backends import (
     AMQP_NAMES,
     FIELD_ENCRYPTION_KEY,
@@ -169,7 +169,7 @@ def project_key() -> str:
 
 @pytest.fixture
 async def broker(every_service: EveryService, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Broker]:
-    """RabbitMQ with this test's own exchange and queues (the names in `sdlc_agents.amqp` are replaced)."""
+    """RabbitMQ with this test's own exchange and queues (the names in `sdlc_agents.kernel.amqp` are replaced)."""
     suffix = secrets.token_hex(4)
     for name in AMQP_NAMES:
         monkeypatch.setattr(amqp, name, f"{getattr(amqp, name)}.{suffix}")

@@ -6,12 +6,13 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from sdlc_agents.apikeys.keys import Scope, new_key
+from sdlc_agents.apikeys.keys import new_key
 from sdlc_agents.apikeys.repository import ApiKeyRepository
 from sdlc_agents.configuration.app import create_app
-from sdlc_agents.encryption import FieldCipher
-from sdlc_agents.mongo import Database
-from sdlc_agents.serving import serve
+from sdlc_agents.kernel.callers import Scope
+from sdlc_agents.kernel.encryption import FieldCipher
+from sdlc_agents.kernel.mongo import Database
+from sdlc_agents.kernel.serving import serve
 from support.agents import authority, authority_file, gitea
 from support.conformance import Conformance
 

@@ -10,14 +10,15 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from sdlc_agents.apikeys import usage
-from sdlc_agents.apikeys.keys import Caller, Scope, new_key
+from sdlc_agents.apikeys.keys import new_key
 from sdlc_agents.apikeys.repository import ApiKeyRepository
 from sdlc_agents.apikeys.service import ApiKeyService
 from sdlc_agents.apikeys.usage import LastUsed
-from sdlc_agents.clock import now
-from sdlc_agents.errors import ConflictError
+from sdlc_agents.kernel.callers import Caller, Scope
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.errors import ConflictError
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.migrations import schema
-from sdlc_agents.mongo import Database
 from support.projects import project
 from support.waiting import until
 

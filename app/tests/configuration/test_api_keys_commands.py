@@ -7,7 +7,7 @@ import httpx
 import orjson
 import pytest
 
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.mongo import Database
 from support.backends import EveryService
 from support.processes import bare_environment
 
@@ -26,7 +26,7 @@ def environment(every_service: EveryService, db: Database) -> dict[str, str]:
 
 async def api_keys(environment: dict[str, str], *arguments: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sdlc_agents.cli", "api-keys", *arguments),
+        *(sys.executable, "-m", "sdlc_agents.commands.cli", "api-keys", *arguments),
         env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -72,14 +72,14 @@ async def test_what_the_list_names_can_be_revoked(
 async def test_every_page_is_listed(
     environment: dict[str, str], make_key: MakeKey, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sdlc_agents.apikeys import commands  # noqa: PLC0415
+    from sdlc_agents.commands import api_keys  # noqa: PLC0415
 
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     for _ in range(5):
         await make_key("read")
-    monkeypatch.setattr(commands, "_PAGE", 2)
-    await asyncio.to_thread(commands.run, ["list"])
+    monkeypatch.setattr(api_keys, "_PAGE", 2)
+    await asyncio.to_thread(api_keys.run, ["list"])
     assert len(capsys.readouterr().out.splitlines()) == 5
 
 

@@ -6,7 +6,7 @@ import bson
 import httpx
 import pytest
 
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.mongo import Database
 from support.projects import TOKEN, project, repository
 
 from .conftest import MakeKey

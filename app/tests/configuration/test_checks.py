@@ -17,14 +17,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
-from sdlc_agents import mongo
-from sdlc_agents.agent import checks
-from sdlc_agents.agent.checks import ProjectChecks
-from sdlc_agents.clock import now
-from sdlc_agents.encryption import FieldCipher
-from sdlc_agents.mongo import Database
+from sdlc_agents.consumer import forge_checks
+from sdlc_agents.consumer.forge_checks import ProjectChecks
+from sdlc_agents.kernel import mongo
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.encryption import FieldCipher
+from sdlc_agents.kernel.mongo import Database
+from sdlc_agents.kernel.serving import serve
 from sdlc_agents.projects.repository import CheckRepository
-from sdlc_agents.serving import serve
 from support.backends import EveryService, MakeSettings
 from support.lab import Gitea, GiteaRepository
 from support.processes import free_port
@@ -164,7 +164,7 @@ async def test_what_cannot_be_tried_is_said_for_that_repository_alone(
 async def test_a_forge_that_never_answers_is_given_up(
     api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, answering: Answering, authority: trustme.CA
 ) -> None:
-    monkeypatch.setattr(checks, "REPOSITORY_SECONDS", 0.5)
+    monkeypatch.setattr(forge_checks, "REPOSITORY_SECONDS", 0.5)
 
     async def silent(request: Request) -> Response:
         while (await request.receive())["type"] != "http.disconnect":
@@ -191,7 +191,7 @@ async def test_without_a_consumer_the_check_waits_at_its_address(
     body = first.json()
     assert (first.status_code, body["state"], body["ok"], body["results"]) == (202, "waiting", None, None)
     address = first.headers["Location"]
-    assert address == f"/api/projects/{project_id}/checks/{body['id']}"
+    assert address == f"/api/projects/{project_id}/forge_checks/{body['id']}"
     assert (await api.get(address)).json() == body
     again = await api.post(f"/api/projects/{project_id}/check", params={"wait_seconds": 1})
     assert (again.status_code, again.json()["id"]) == (202, body["id"])
@@ -273,9 +273,9 @@ async def test_an_unknown_project_or_check_is_not_found(api: httpx.AsyncClient, 
     other = await CheckRepository(db).request("another project", "somebody")
     answers = [
         await api.post("/api/projects/none/check"),
-        await api.get("/api/projects/none/checks/none"),
-        await api.get(f"/api/projects/{project_id}/checks/none"),
-        await api.get(f"/api/projects/{project_id}/checks/{other['_id']}"),
+        await api.get("/api/projects/none/forge_checks/none"),
+        await api.get(f"/api/projects/{project_id}/forge_checks/none"),
+        await api.get(f"/api/projects/{project_id}/forge_checks/{other['_id']}"),
     ]
     assert [answer.status_code for answer in answers] == [404] * 4
     assert answers[0].json() == {"error": "there is no such project"}

@@ -7,11 +7,12 @@ import httpx
 import pytest
 from bson import ObjectId
 
-from sdlc_agents.agent.development import Claim, Outcome
-from sdlc_agents.agent.repository import DevelopmentRepository
-from sdlc_agents.clock import now
+from sdlc_agents.consumer.claims.claim import Claim
+from sdlc_agents.consumer.claims.repository import ClaimRepository
 from sdlc_agents.developments import repository as developments_repository
-from sdlc_agents.mongo import Database
+from sdlc_agents.developments.model import Outcome
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.webhooks.repository import WebhookRepository
 from support.webhook_service import event
 
@@ -21,8 +22,8 @@ FAILED = Outcome(status="failed", kind="no_change", error_message="nothing was c
 DONE = Outcome(status="completed", kind="pull_request", pr_mr_url="https://git.example/1")
 
 
-def consumer(db: Database) -> DevelopmentRepository:
-    return DevelopmentRepository(db, "c", lease_seconds=30, queued_grace_seconds=60)
+def consumer(db: Database) -> ClaimRepository:
+    return ClaimRepository(db, "c", lease_seconds=30, queued_grace_seconds=60)
 
 
 async def queued(db: Database, issue_key: str = "T-1") -> str:

@@ -7,7 +7,7 @@ import httpx
 import openapi_spec_validator
 import pytest
 
-from sdlc_agents import apidocs
+from sdlc_agents.commands import api_documents
 from sdlc_agents.configuration.examples import EXAMPLES
 from sdlc_agents.configuration.openapi import document
 from support.conformance import Conformance
@@ -62,14 +62,14 @@ def test_every_operation_says_its_scope_and_its_errors(path: str, method: str, o
 
 
 def test_api_md_is_what_the_documents_say() -> None:
-    assert DOCS.read_text(encoding="utf-8") == apidocs.page(apidocs.documents()), (
+    assert DOCS.read_text(encoding="utf-8") == api_documents.page(api_documents.documents()), (
         "docs/api.md is out of date: docs/contributing.md says how it is made again"
     )
 
 
 def test_any_document_is_rendered() -> None:
     """With what the configuration API's own does not have: no components, named examples, several methods."""
-    rendered = apidocs.markdown(
+    rendered = api_documents.markdown(
         {
             "openapi": "3.1.0",
             "info": {"title": "Small", "version": "1"},

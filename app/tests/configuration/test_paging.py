@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from sdlc_agents import paging
+from sdlc_agents.kernel import paging
 
 MOMENT = TypeAdapter(paging.Moment)
 

@@ -6,8 +6,8 @@ import bson
 import httpx
 import pytest
 
-from sdlc_agents.encryption import FieldCipher
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.encryption import FieldCipher
+from sdlc_agents.kernel.mongo import Database
 from support.projects import TOKEN, project, repository
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.webhooks.repository import WebhookRepository
 from support.webhook_service import event
 

@@ -7,10 +7,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from sdlc_agents import mongo
 from sdlc_agents.configuration.app import create_app
-from sdlc_agents.encryption import FieldCipher
-from sdlc_agents.serving import serve
+from sdlc_agents.kernel import mongo
+from sdlc_agents.kernel.encryption import FieldCipher
+from sdlc_agents.kernel.serving import serve
 from support.backends import EveryService, MakeSettings
 from support.conformance import Conformance
 from support.projects import project

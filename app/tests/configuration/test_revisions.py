@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.mongo import Database
 from support.projects import project, repository
 
 

@@ -11,14 +11,15 @@ from bson import ObjectId
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from sdlc_agents.agent.development import Claim, Outcome
-from sdlc_agents.agent.repository import DevelopmentRepository
-from sdlc_agents.clock import now
 from sdlc_agents.configuration.app import create_app
+from sdlc_agents.consumer.claims.claim import Claim
+from sdlc_agents.consumer.claims.repository import ClaimRepository
 from sdlc_agents.developments import streaming
-from sdlc_agents.encryption import FieldCipher
-from sdlc_agents.mongo import Database
-from sdlc_agents.serving import serve
+from sdlc_agents.developments.model import Outcome
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.encryption import FieldCipher
+from sdlc_agents.kernel.mongo import Database
+from sdlc_agents.kernel.serving import serve
 from sdlc_agents.webhooks.repository import WebhookRepository
 from support.waiting import until
 from support.webhook_service import event
@@ -56,8 +57,8 @@ async def queued(db: Database) -> str:
     return made.development_id
 
 
-def consumer(db: Database) -> DevelopmentRepository:
-    return DevelopmentRepository(db, "c", lease_seconds=30, queued_grace_seconds=60)
+def consumer(db: Database) -> ClaimRepository:
+    return ClaimRepository(db, "c", lease_seconds=30, queued_grace_seconds=60)
 
 
 async def claimed(db: Database, development_id: str) -> Claim:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import aio_pika
 import orjson
 
-from sdlc_agents import amqp
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel import amqp
+from sdlc_agents.kernel.mongo import Database
 
 
 @dataclass

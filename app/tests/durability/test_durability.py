@@ -21,8 +21,8 @@ import pymongo
 import pytest
 
 from durability.ledger import Ledger, Report, settle
+from sdlc_agents.kernel.mongo import Database, Document
 from sdlc_agents.migrations import schema
-from sdlc_agents.mongo import Database, Document
 from sdlc_agents.webhooks.signature import sign
 from support.deliveries import ticket
 from support.engines import Engine, mongod, rabbitmq

@@ -9,12 +9,11 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from sdlc_agents import forges
-from sdlc_agents.forges.gitea import GiteaForge
-from sdlc_agents.forges.github import GitHubForge
-from sdlc_agents.forges.gitlab import GitLabForge
-from sdlc_agents.forges.model import ForgeError, ForgeUnavailableError, ProblemCode
-from sdlc_agents.projects.policies import ForgeKind
+from sdlc_agents.forges import connection
+from sdlc_agents.forges.gitea.client import GiteaForge
+from sdlc_agents.forges.github.client import GitHubForge
+from sdlc_agents.forges.gitlab.client import GitLabForge
+from sdlc_agents.forges.model import ForgeError, ForgeKind, ForgeUnavailableError, ProblemCode
 from support.github import CLASSIC, GitHub
 from support.gitlab import TOKEN, GitLab
 from support.lab import Gitea
@@ -62,7 +61,7 @@ def gitea_at(prefix: str = "", status: int = 200, document: Any = None) -> Other
 async def test_what_is_set_or_known_by_its_host_is_not_asked(url: str, kind: ForgeKind | None, provider: type) -> None:
     nobody = Other({})
     async with running(nobody) as client:
-        forge = await forges.connect(url, "token", client, kind)
+        forge = await connection.connect(url, "token", client, kind)
     assert isinstance(forge, provider)
     assert nobody.asked == []
 
@@ -97,9 +96,9 @@ async def test_a_forge_is_asked_what_it_is_once_and_without_the_token(
 ) -> None:
     forge_host = stand_in()
     async with running(forge_host) as client:
-        forge = await forges.connect(url, "token", client)
+        forge = await connection.connect(url, "token", client)
         asked = len(forge_host.asked)
-        again = await forges.connect(url.replace("shop", "other"), "token", client)
+        again = await connection.connect(url.replace("shop", "other"), "token", client)
     assert isinstance(forge, provider)
     assert isinstance(again, provider)
     assert clone_url is None or forge.clone_url == clone_url
@@ -111,7 +110,7 @@ async def test_a_forge_is_asked_what_it_is_once_and_without_the_token(
 async def test_a_hint_in_the_name_saves_questions() -> None:
     gitlab = GitLab("gitlab.example")
     async with running(gitlab) as client:
-        await forges.connect("https://gitlab.example/demo/shop", TOKEN, client)
+        await connection.connect("https://gitlab.example/demo/shop", TOKEN, client)
     assert [asked.path for asked in gitlab.asked] == ["/api/v4/version"]
 
 
@@ -119,13 +118,13 @@ async def test_an_enterprise_server_in_private_mode_is_known() -> None:
     github = GitHub("code.example")
     github.private_mode = True
     async with running(github) as client:
-        assert isinstance(await forges.connect("https://code.example/demo/shop", CLASSIC, client), GitHubForge)
+        assert isinstance(await connection.connect("https://code.example/demo/shop", CLASSIC, client), GitHubForge)
 
 
 async def test_a_real_gitea_is_known(gitea: Gitea) -> None:
     context = ssl.create_default_context(cafile=gitea.ca_file)
     async with httpx.AsyncClient(verify=context, trust_env=False) as client:
-        assert isinstance(await forges.connect(f"{gitea.url}/demo/shop", gitea.bot_token, client), GiteaForge)
+        assert isinstance(await connection.connect(f"{gitea.url}/demo/shop", gitea.bot_token, client), GiteaForge)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +141,7 @@ async def test_what_answers_as_no_forge_does_is_said_to_need_its_kind(
 ) -> None:
     async with running(Other(answers)) as client:
         with pytest.raises(ForgeError, match="set forge on the repository") as caught:
-            await forges.connect("https://code.example/demo/shop", "token", client)
+            await connection.connect("https://code.example/demo/shop", "token", client)
     assert caught.value.problem is ProblemCode.FORGE_UNSUPPORTED
     assert not isinstance(caught.value, ForgeUnavailableError)
 
@@ -150,7 +149,7 @@ async def test_what_answers_as_no_forge_does_is_said_to_need_its_kind(
 async def test_a_forge_of_another_kind_is_named() -> None:
     async with httpx.AsyncClient() as client:
         with pytest.raises(ForgeError, match="Bitbucket") as caught:
-            await forges.connect("https://bitbucket.org/demo/shop", "token", client)
+            await connection.connect("https://bitbucket.org/demo/shop", "token", client)
     assert caught.value.problem is ProblemCode.FORGE_UNSUPPORTED
 
 
@@ -159,22 +158,22 @@ async def test_a_forge_with_a_fault_may_be_asked_again_and_is_not_remembered(sta
     answers: dict[str, Callable[[], Response]] = {"/api/v1/version": lambda: PlainTextResponse("", status)}
     async with running(Other(answers)) as client:
         with pytest.raises(ForgeUnavailableError, match=str(status)) as caught:
-            await forges.connect("https://code.example/demo/shop", "token", client)
+            await connection.connect("https://code.example/demo/shop", "token", client)
         assert caught.value.problem is ProblemCode.FORGE_FAILED
         answers["/api/v1/version"] = lambda: JSONResponse({"version": "1.24.0"})
-        assert isinstance(await forges.connect("https://code.example/demo/shop", "token", client), GiteaForge)
+        assert isinstance(await connection.connect("https://code.example/demo/shop", "token", client), GiteaForge)
 
 
 async def test_a_forge_that_is_away_is_unavailable() -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
         with pytest.raises(ForgeUnavailableError, match="does not answer") as caught:
-            await forges.connect(f"https://127.0.0.1:{free_port()}/demo/shop", "token", client)
+            await connection.connect(f"https://127.0.0.1:{free_port()}/demo/shop", "token", client)
     assert caught.value.problem is ProblemCode.FORGE_UNREACHABLE
 
 
 async def test_a_certificate_that_is_not_trusted_is_told_at_once(gitea: Gitea) -> None:
     async with httpx.AsyncClient(trust_env=False) as stranger:
         with pytest.raises(ForgeError, match="extra_trusted_ca_certificates") as caught:
-            await forges.connect(f"{gitea.url}/demo/shop", "token", stranger)
+            await connection.connect(f"{gitea.url}/demo/shop", "token", stranger)
     assert caught.value.problem is ProblemCode.CERTIFICATE_UNTRUSTED
     assert not isinstance(caught.value, ForgeUnavailableError)

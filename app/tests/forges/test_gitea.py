@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from sdlc_agents import forges
-from sdlc_agents.forges import gitea_api
-from sdlc_agents.forges.model import ForgeError, ForgeUnavailableError, PullRequest, PullRequestText
-from sdlc_agents.projects.policies import ForgeKind
+from sdlc_agents.forges import connection
+from sdlc_agents.forges.gitea import api
+from sdlc_agents.forges.model import ForgeError, ForgeKind, ForgeUnavailableError, PullRequest, PullRequestText
 from support.lab import Gitea, GiteaRepository
 from support.processes import free_port
 
@@ -33,7 +32,7 @@ async def with_branch(gitea: Gitea, *, base: str = "main", write: bool = True) -
 async def ensure(
     repository: GiteaRepository, client: httpx.AsyncClient, *, token: str | None = None, base: str = "main"
 ) -> PullRequest:
-    forge = await forges.connect(repository.url, token or repository.gitea.bot_token, client)
+    forge = await connection.connect(repository.url, token or repository.gitea.bot_token, client)
     return await forge.ensure_pull_request(PullRequestText(BRANCH, base, "[SHOP-1] Better", "Because."))
 
 
@@ -89,7 +88,7 @@ async def test_a_pull_request_from_a_fork_is_nobodys_here(gitea: Gitea, client: 
 async def test_a_pull_request_is_found_again_on_every_page(
     gitea: Gitea, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gitea_api, "PAGE", 1)
+    monkeypatch.setattr(api, "PAGE", 1)
     repository = await with_branch(gitea)
     await repository.call("POST", "/branches", {"new_branch_name": "other", "old_branch_name": BRANCH})
     await repository.call("POST", "/pulls", {"head": "other", "base": "main", "title": "Other"})
@@ -100,7 +99,7 @@ async def test_a_pull_request_is_found_again_on_every_page(
 
 async def test_a_long_title_is_cut(gitea: Gitea, client: httpx.AsyncClient) -> None:
     repository = await with_branch(gitea)
-    forge = await forges.connect(repository.url, gitea.bot_token, client)
+    forge = await connection.connect(repository.url, gitea.bot_token, client)
     await forge.ensure_pull_request(PullRequestText(BRANCH, "main", "x" * 1000, ""))
     (shown,) = await repository.pull_requests()
     assert shown["title"] == "x" * 255
@@ -131,7 +130,7 @@ async def test_a_missing_branch_is_an_error_with_what_the_forge_says(gitea: Gite
 async def test_a_forge_that_is_away_may_be_asked_again(gitea: Gitea, client: httpx.AsyncClient) -> None:
     url = f"https://127.0.0.1:{free_port()}/demo/shop"
     with pytest.raises(ForgeUnavailableError, match="does not answer"):
-        await forges.connect(url, gitea.bot_token, client)
-    forge = await forges.connect(url, gitea.bot_token, client, ForgeKind.GITEA)
+        await connection.connect(url, gitea.bot_token, client)
+    forge = await connection.connect(url, gitea.bot_token, client, ForgeKind.GITEA)
     with pytest.raises(ForgeUnavailableError, match="does not answer"):
         await forge.ensure_pull_request(PullRequestText(BRANCH, "main", "x", ""))

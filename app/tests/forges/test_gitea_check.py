@@ -12,10 +12,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sdlc_agents import forges
-from sdlc_agents.forges.model import Problem, ProblemCode
-from sdlc_agents.projects.policies import ForgeKind
-from sdlc_agents.serving import serve
+from sdlc_agents.forges import connection
+from sdlc_agents.forges.model import ForgeKind, Problem, ProblemCode
+from sdlc_agents.kernel.serving import serve
 from support.lab import Gitea, GiteaRepository
 from support.processes import free_port
 from support.relay import egress_proxy, tls_front
@@ -35,7 +34,7 @@ async def check(
         url, given = repository.url, token or repository.gitea.bot_token
     else:
         url, given = repository, token or "0" * 40
-    forge = await forges.connect(url, given, client, ForgeKind.GITEA)
+    forge = await connection.connect(url, given, client, ForgeKind.GITEA)
     problems = await forge.check(base_branch)
     for problem in problems:
         assert given not in problem.message

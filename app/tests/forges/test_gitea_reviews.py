@@ -8,7 +8,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from sdlc_agents import forges
+from sdlc_agents.forges import connection
 from sdlc_agents.forges.model import Forge, ForgeError, ProblemCode, PullRequestText
 from support.lab import Gitea, GiteaRepository
 
@@ -32,7 +32,7 @@ async def repository(gitea: Gitea) -> GiteaRepository:
 
 @pytest.fixture
 async def forge(repository: GiteaRepository, client: httpx.AsyncClient) -> Forge:
-    return await forges.connect(repository.url, repository.gitea.bot_token, client)
+    return await connection.connect(repository.url, repository.gitea.bot_token, client)
 
 
 async def opened(forge: Forge, **given: Any) -> int:
@@ -155,7 +155,7 @@ async def test_a_scope_that_reading_reviews_needs_is_named(
     number = await opened(forge)
     name, token = await gitea.make_user(*scopes)
     await repository.call("PUT", f"/collaborators/{name}", {"permission": "write"})
-    lacking = await forges.connect(repository.url, token, client)
+    lacking = await connection.connect(repository.url, token, client)
     with pytest.raises(ForgeError, match=f"lacks the right {right}"):
         await lacking.conversation(number)
     assert await lacking.check(None) == []

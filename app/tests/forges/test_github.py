@@ -9,11 +9,10 @@ import pytest
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 from structlog.testing import capture_logs
 
-from sdlc_agents import forges
-from sdlc_agents.agent.git import Credentials
-from sdlc_agents.clock import now
-from sdlc_agents.forges.model import Comment, Forge, ForgeError, ForgeUnavailableError, PullRequestText
-from sdlc_agents.projects.policies import ForgeKind
+from sdlc_agents.forges import connection
+from sdlc_agents.forges.model import Comment, Forge, ForgeError, ForgeKind, ForgeUnavailableError, PullRequestText
+from sdlc_agents.git.command import Credentials
+from sdlc_agents.kernel.clock import now
 from support.github import CLASSIC, FINE_GRAINED, REPOSITORY, GitHub, GitHubToken, Quota, rate_limited
 from support.standins import Together, running
 
@@ -38,7 +37,7 @@ async def client(github: GitHub) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def forge(client: httpx.AsyncClient) -> Forge:
-    return await forges.connect(URL, FINE_GRAINED, client)
+    return await connection.connect(URL, FINE_GRAINED, client)
 
 
 def text(*, base: str = "main", draft: bool = False, reviewers: tuple[str, ...] = ()) -> PullRequestText:
@@ -54,7 +53,7 @@ def test_git_is_told_the_token_for_the_web_host_alone(forge: Forge) -> None:
 async def test_a_pull_request_is_opened_once_however_often_it_is_asked_for(
     github: GitHub, client: httpx.AsyncClient, token: str
 ) -> None:
-    forge = await forges.connect(URL, token, client)
+    forge = await connection.connect(URL, token, client)
     first = await forge.ensure_pull_request(text())
     again = await forge.ensure_pull_request(text())
     assert (first.created, again.created) == (True, False)
@@ -164,21 +163,21 @@ async def test_the_right_that_a_token_lacks_is_named(
     github: GitHub, client: httpx.AsyncClient, token: GitHubToken, expected: str
 ) -> None:
     github.tokens["lacking"] = token
-    forge = await forges.connect(URL, "lacking", client)
+    forge = await connection.connect(URL, "lacking", client)
     with pytest.raises(ForgeError, match=expected) as caught:
         await forge.ensure_pull_request(text())
     assert not isinstance(caught.value, ForgeUnavailableError)
 
 
 async def test_a_wrong_token_is_said_to_be_wrong_and_not_repeated(client: httpx.AsyncClient) -> None:
-    forge = await forges.connect(URL, "ghp_wrong", client)
+    forge = await connection.connect(URL, "ghp_wrong", client)
     with pytest.raises(ForgeError, match="git_access_token is not valid") as caught:
         await forge.ensure_pull_request(text())
     assert "ghp_wrong" not in caught.value.message + repr(forge)
 
 
 async def test_a_repository_that_is_not_seen_is_said_to_be_missing(client: httpx.AsyncClient) -> None:
-    forge = await forges.connect("https://github.com/demo/other", CLASSIC, client)
+    forge = await connection.connect("https://github.com/demo/other", CLASSIC, client)
     with pytest.raises(ForgeError, match="demo/other: the repository does not exist there"):
         await forge.ensure_pull_request(text())
 
@@ -234,10 +233,10 @@ async def test_a_rate_limit_is_said_with_its_end(
 
 async def test_whose_a_token_is_is_asked_once(github: GitHub, client: httpx.AsyncClient) -> None:
     github.tokens["other"] = GitHubToken(login="other-bot", scopes=("repo",))
-    await (await forges.connect(URL, CLASSIC, client)).ensure_pull_request(text())
+    await (await connection.connect(URL, CLASSIC, client)).ensure_pull_request(text())
     found = []
     for token in (CLASSIC, "other", CLASSIC, "other"):
-        forge = await forges.connect(URL, token, client)
+        forge = await connection.connect(URL, token, client)
         found.append((await forge.conversation(1)).bot)
         await forge.comment(1, "Done.", MARKER)
     assert found == ["sdlc-bot", "other-bot", "sdlc-bot", "other-bot"]
@@ -245,11 +244,11 @@ async def test_whose_a_token_is_is_asked_once(github: GitHub, client: httpx.Asyn
 
 
 async def test_what_has_not_changed_costs_nothing_of_the_rate_limit(github: GitHub, client: httpx.AsyncClient) -> None:
-    forge = await forges.connect(URL, CLASSIC, client)
+    forge = await connection.connect(URL, CLASSIC, client)
     await forge.ensure_pull_request(text())
     first = await forge.conversation(1)
     github.quota = Quota(100, int(now().timestamp()) + 600, used=90)
-    again = await (await forges.connect(URL, CLASSIC, client)).conversation(1)
+    again = await (await connection.connect(URL, CLASSIC, client)).conversation(1)
     assert (again.comments, again.head_commit, again.rests_until is None) == ((), first.head_commit, False)
     assert github.quota.used == 90
     github.remarks = [
@@ -260,11 +259,11 @@ async def test_what_has_not_changed_costs_nothing_of_the_rate_limit(github: GitH
 
 
 async def test_what_one_token_may_see_is_kept_for_no_other(github: GitHub, client: httpx.AsyncClient) -> None:
-    forge = await forges.connect(URL, CLASSIC, client)
+    forge = await connection.connect(URL, CLASSIC, client)
     await forge.ensure_pull_request(text())
     await forge.conversation(1)
     github.tokens["other"] = GitHubToken(scopes=("gist",))
-    other = await forges.connect(URL, "other", client)
+    other = await connection.connect(URL, "other", client)
     before = len(github.asked)
     with pytest.raises(ForgeError, match="may not see it"):
         await other.conversation(1)
@@ -302,7 +301,7 @@ async def test_the_token_is_not_carried_along_a_redirect(github: GitHub, forge: 
 async def test_an_enterprise_server_is_spoken_to_below_its_own_name() -> None:
     github = GitHub(ENTERPRISE)
     async with running(github) as client:
-        forge = await forges.connect(f"https://{ENTERPRISE}/demo/shop.git", CLASSIC, client, ForgeKind.GITHUB)
+        forge = await connection.connect(f"https://{ENTERPRISE}/demo/shop.git", CLASSIC, client, ForgeKind.GITHUB)
         made = await forge.ensure_pull_request(text(reviewers=("alice",)))
         assert await forge.check("release/1") == []
     assert made.url == f"https://{ENTERPRISE}/demo/shop/pull/1"
@@ -314,7 +313,7 @@ async def test_a_tenant_of_ghe_com_has_its_api_on_a_host_of_its_own() -> None:
     github = GitHub()
     github.hosts = {"api.octo.ghe.com", "octo.ghe.com"}
     async with running(github) as client:
-        forge = await forges.connect("https://octo.ghe.com/demo/shop", CLASSIC, client)
+        forge = await connection.connect("https://octo.ghe.com/demo/shop", CLASSIC, client)
         assert (await forge.ensure_pull_request(text())).created
     assert {asked.host for asked in github.asked} == {"api.octo.ghe.com"}
 
@@ -411,7 +410,7 @@ async def said(forge: Forge) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("token", [CLASSIC, FINE_GRAINED])
 async def test_the_bot_says_a_thing_once_and_as_it_was_given(client: httpx.AsyncClient, token: str) -> None:
-    forge = await forges.connect(URL, token, client)
+    forge = await connection.connect(URL, token, client)
     await forge.ensure_pull_request(text())
     for _ in range(2):
         await forge.comment(1, "Done, @kim.\n\n```\n@app.get\n```", MARKER)
@@ -464,7 +463,7 @@ async def test_a_closed_pull_request_can_be_answered(github: GitHub, forge: Forg
 async def test_the_right_that_an_answer_needs_is_named(github: GitHub, client: httpx.AsyncClient, forge: Forge) -> None:
     await forge.ensure_pull_request(text())
     github.tokens["lacking"] = GitHubToken(rights={"contents": "write", "pull_requests": "read"})
-    lacking = await forges.connect(URL, "lacking", client)
+    lacking = await connection.connect(URL, "lacking", client)
     with pytest.raises(ForgeError, match='lacks the right "Pull requests: write"') as caught:
         await lacking.comment(1, "Done.", MARKER)
     assert not isinstance(caught.value, ForgeUnavailableError)

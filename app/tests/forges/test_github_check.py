@@ -6,7 +6,7 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse
 
-from sdlc_agents import forges
+from sdlc_agents.forges import connection
 from sdlc_agents.forges.model import Problem, ProblemCode
 from support.github import CLASSIC, FINE_GRAINED, GitHub, GitHubToken, rate_limited
 from support.standins import running
@@ -35,7 +35,7 @@ async def check(
     *,
     follow_ups: bool = False,
 ) -> list[Problem]:
-    forge = await forges.connect(f"https://github.com/demo/{name}", token, client)
+    forge = await connection.connect(f"https://github.com/demo/{name}", token, client)
     problems = await forge.check(base_branch, follow_ups=follow_ups)
     assert not any(token in problem.message for problem in problems)
     return problems

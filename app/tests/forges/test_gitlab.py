@@ -9,11 +9,10 @@ import pytest
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from structlog.testing import capture_logs
 
-from sdlc_agents import forges
-from sdlc_agents.agent.git import Credentials
-from sdlc_agents.clock import now
-from sdlc_agents.forges.model import Comment, Forge, ForgeError, ForgeUnavailableError, PullRequestText
-from sdlc_agents.projects.policies import ForgeKind
+from sdlc_agents.forges import connection
+from sdlc_agents.forges.model import Comment, Forge, ForgeError, ForgeKind, ForgeUnavailableError, PullRequestText
+from sdlc_agents.git.command import Credentials
+from sdlc_agents.kernel.clock import now
 from support.gitlab import TOKEN, GitLab, GitLabToken
 from support.standins import Together, running
 
@@ -36,7 +35,7 @@ async def client(gitlab: GitLab) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def forge(client: httpx.AsyncClient) -> Forge:
-    return await forges.connect("https://gitlab.com/demo/web/front/shop.git", TOKEN, client)
+    return await connection.connect("https://gitlab.com/demo/web/front/shop.git", TOKEN, client)
 
 
 def text(
@@ -144,14 +143,14 @@ async def test_the_right_that_a_token_lacks_is_named(
     gitlab: GitLab, client: httpx.AsyncClient, token: GitLabToken, expected: str
 ) -> None:
     gitlab.tokens["glpat-lacking"] = token
-    forge = await forges.connect("https://gitlab.com/demo/web/front/shop", "glpat-lacking", client)
+    forge = await connection.connect("https://gitlab.com/demo/web/front/shop", "glpat-lacking", client)
     with pytest.raises(ForgeError, match=expected) as caught:
         await forge.ensure_pull_request(text())
     assert not isinstance(caught.value, ForgeUnavailableError)
 
 
 async def test_a_wrong_token_is_said_to_be_wrong_and_not_repeated(client: httpx.AsyncClient) -> None:
-    forge = await forges.connect("https://gitlab.com/demo/web/front/shop", "glpat-wrong", client)
+    forge = await connection.connect("https://gitlab.com/demo/web/front/shop", "glpat-wrong", client)
     with pytest.raises(ForgeError, match="git_access_token is not valid") as caught:
         await forge.ensure_pull_request(text())
     assert "glpat-wrong" not in caught.value.message + repr(forge)
@@ -190,7 +189,7 @@ async def test_the_token_is_not_carried_along_a_redirect(gitlab: GitLab, forge: 
 async def test_a_self_managed_gitlab_is_spoken_to_below_its_own_name() -> None:
     gitlab = GitLab("code.example:8443", path="a/b/c/shop")
     async with running(gitlab) as client:
-        forge = await forges.connect("https://code.example:8443/a/b/c/shop", TOKEN, client, ForgeKind.GITLAB)
+        forge = await connection.connect("https://code.example:8443/a/b/c/shop", TOKEN, client, ForgeKind.GITLAB)
         made = await forge.ensure_pull_request(text(reviewers=("alice",)))
         assert await forge.check("release/1") == []
     assert made.url == "https://code.example:8443/a/b/c/shop/-/merge_requests/1"
@@ -327,7 +326,7 @@ async def test_a_merged_merge_request_can_be_answered(gitlab: GitLab, forge: For
 async def test_the_scope_that_an_answer_needs_is_named(gitlab: GitLab, client: httpx.AsyncClient, forge: Forge) -> None:
     await forge.ensure_pull_request(text())
     gitlab.tokens["glpat-lacking"] = GitLabToken(scopes=("read_api", "write_repository"))
-    lacking = await forges.connect("https://gitlab.com/demo/web/front/shop", "glpat-lacking", client)
+    lacking = await connection.connect("https://gitlab.com/demo/web/front/shop", "glpat-lacking", client)
     with pytest.raises(ForgeError, match="lacks the scopes api") as caught:
         await lacking.comment(1, "Done.", MARKER)
     assert not isinstance(caught.value, ForgeUnavailableError)

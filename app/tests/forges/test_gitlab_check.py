@@ -6,7 +6,7 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
-from sdlc_agents import forges
+from sdlc_agents.forges import connection
 from sdlc_agents.forges.model import Problem, ProblemCode, PullRequestText
 from support.gitlab import TOKEN, GitLab, GitLabToken
 from support.standins import running
@@ -35,7 +35,7 @@ async def check(
     *,
     follow_ups: bool = False,
 ) -> list[Problem]:
-    forge = await forges.connect(f"https://gitlab.com/{path}", token, client)
+    forge = await connection.connect(f"https://gitlab.com/{path}", token, client)
     problems = await forge.check(base_branch, follow_ups=follow_ups)
     assert not any(token in problem.message for problem in problems)
     return problems
@@ -147,7 +147,7 @@ async def test_what_is_no_gitlab_is_said_to_be_none(gitlab: GitLab, client: http
 
 
 async def open_one(client: httpx.AsyncClient) -> None:
-    forge = await forges.connect("https://gitlab.com/demo/web/shop", TOKEN, client)
+    forge = await connection.connect("https://gitlab.com/demo/web/shop", TOKEN, client)
     await forge.ensure_pull_request(PullRequestText("feature/SHOP-1", "main", "Better", "Because."))
 
 

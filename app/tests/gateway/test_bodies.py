@@ -10,7 +10,7 @@ import pytest
 
 from sdlc_agents.gateway.bodies import BODY_BYTES, SMALL_BYTES, Body, Room
 from sdlc_agents.gateway.errors import GatewayError
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.mongo import Database
 from support.agents import open_job
 from support.processes import Service, free_port, service
 

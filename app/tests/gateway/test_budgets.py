@@ -10,15 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
-from sdlc_agents.clock import now
 from sdlc_agents.gateway.ledger import FRESH_SECONDS, Ledger
 from sdlc_agents.gateway.metrics import GatewayMetrics
 from sdlc_agents.gateway.pricing import Tokens
 from sdlc_agents.gateway.repository import Answer, Entry, JobRepository
-from sdlc_agents.jobtokens import digest
-from sdlc_agents.metrics import new_registry
-from sdlc_agents.mongo import Database
-from sdlc_agents.spending.budgets import Limits, accounts, budgets, first_spent
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.metrics import new_registry
+from sdlc_agents.kernel.mongo import Database
+from sdlc_agents.runs.tokens import digest
+from sdlc_agents.spending.budgets import SpendingLimits, accounts, budgets, first_spent
 from support.agents import GatewayProcess, open_job
 from support.lab import API_KEY
 from support.processes import free_port, service
@@ -68,7 +68,7 @@ def test_a_cost_goes_to_the_utc_day_and_month() -> None:
     ],
 )
 def test_a_spent_budget_says_how_much_of_what_and_until_when(at: str, day: str, month: str) -> None:
-    daily, monthly = budgets(Limits(project_day=5, project_month=50), "SHOP", moment(at))
+    daily, monthly = budgets(SpendingLimits(project_day=5, project_month=50), "SHOP", moment(at))
     assert daily.message(5.25).startswith(
         f"the day's budget of project SHOP is spent, 5.2500 of 5.00 USD; it begins anew at {day} UTC."
     )
@@ -78,7 +78,7 @@ def test_a_spent_budget_says_how_much_of_what_and_until_when(at: str, day: str, 
 
 
 def test_a_budget_without_a_sum_is_whole_and_one_that_is_reached_is_spent() -> None:
-    held = budgets(Limits(project_day=1, appliance_month=10), "SHOP", moment("2026-11-25T19:00"))
+    held = budgets(SpendingLimits(project_day=1, appliance_month=10), "SHOP", moment("2026-11-25T19:00"))
     assert first_spent(held, {}) is None
     assert first_spent(held, {"project:SHOP|2026-11-25": 0.999, "project:OTHER|2026-11-25": 7}) is None
     assert first_spent(held, {"project:SHOP|2026-11-25": 1.0}) == (held[0], 1.0)

@@ -7,9 +7,9 @@ import httpx
 import orjson
 import pytest
 
-from sdlc_agents.clock import now
 from sdlc_agents.gateway.egress import matches
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.mongo import Database
 from support.agents import GatewayProcess, open_job
 
 TOKEN = "sdlc-egress-" + "e" * 32

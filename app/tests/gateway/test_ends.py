@@ -21,9 +21,9 @@ from sdlc_agents.gateway.policy import Policy
 from sdlc_agents.gateway.pricing import PriceList
 from sdlc_agents.gateway.repository import JobRepository
 from sdlc_agents.gateway.settings import GatewaySettings
-from sdlc_agents.metrics import new_registry
-from sdlc_agents.mongo import Database
-from sdlc_agents.serving import serve
+from sdlc_agents.kernel.metrics import new_registry
+from sdlc_agents.kernel.mongo import Database
+from sdlc_agents.kernel.serving import serve
 from support.agents import open_job
 from support.backends import MakeSettings
 from support.processes import free_port, service

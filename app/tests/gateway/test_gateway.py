@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.mongo import Database
 from support.agents import GatewayProcess, open_job
 from support.lab import API_KEY
 from support.processes import free_port, service

@@ -9,7 +9,7 @@ import httpx
 import orjson
 import pytest
 
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.mongo import Database
 from support.agents import open_job
 from support.processes import free_port, service
 

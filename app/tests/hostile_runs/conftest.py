@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.conftest import start_consumer
-from agent.world import World, world
+from consumer.conftest import start_consumer
+from consumer.world import World, world
 from hostile_runs.sandbox import shut_in
 from hostile_runs.siege import Siege
 from support.agents import (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 
-from sdlc_agents.clock import now
+from sdlc_agents.kernel.clock import now
 from support.repositories import git
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]

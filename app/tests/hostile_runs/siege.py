@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from agent.conftest import StartConsumer
-from agent.world import World, bash, jira_with_a_ticket
+from consumer.conftest import StartConsumer
+from consumer.world import World, bash, jira_with_a_ticket
 from hostile_runs.attacker import Attacker
 from hostile_runs.sandbox import Namespace
 from support.backends import FIELD_ENCRYPTION_KEY, EveryService

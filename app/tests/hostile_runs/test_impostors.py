@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from agent.conftest import StartConsumer
-from agent.world import World
+from consumer.conftest import StartConsumer
+from consumer.world import World
 from hostile_runs.attacker import Attacker
 from hostile_runs.impostor import Answer, Impostor, event, finished, impostor, repeats, says
-from sdlc_agents.agent import runners as module
-from sdlc_agents.agent.runners import Runners
-from sdlc_agents.runner.protocol import JobRequest
+from sdlc_agents.consumer.run import runners as module
+from sdlc_agents.consumer.run.runners import Runners
+from sdlc_agents.runs.protocol import JobRequest
 from support.repositories import commit, git
 
 pytestmark = pytest.mark.timeout(180)

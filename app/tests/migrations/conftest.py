@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sdlc_agents.mongo import Client, Database
+from sdlc_agents.kernel.mongo import Client, Database
 from support.backends import EveryService
 
 

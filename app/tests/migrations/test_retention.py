@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from sdlc_agents.commands.migrate import MigrationSettings, migrate
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.migrations import schema
 from sdlc_agents.migrations.collections import DAY_SECONDS, Retention
-from sdlc_agents.migrations.service import MigrationSettings, migrate
-from sdlc_agents.mongo import Database
 from support.backends import MakeSettings
 
 

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 from pymongo.errors import WriteError
 
-from sdlc_agents.encryption import FieldEncryptionError
+from sdlc_agents.commands.migrate import MigrationSettings, migrate
+from sdlc_agents.kernel.encryption import FieldEncryptionError
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.migrations import schema
 from sdlc_agents.migrations.collections import COLLECTIONS
-from sdlc_agents.migrations.service import MigrationSettings, migrate
-from sdlc_agents.mongo import Database
 from support.backends import MakeSettings
 
 KEY = "the operator's bootstrap key"

@@ -7,10 +7,10 @@ import pytest
 from bson import ObjectId
 from pymongo import ASCENDING, IndexModel
 
-from sdlc_agents.clock import now
-from sdlc_agents.errors import ConflictError
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.errors import ConflictError
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.migrations import schema
-from sdlc_agents.mongo import Database
 
 STORED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

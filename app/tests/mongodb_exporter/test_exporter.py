@@ -9,9 +9,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sdlc_agents.mongo import Client, Database
+from sdlc_agents.kernel.mongo import Client, Database
+from sdlc_agents.kernel.settings import MongoSettings
 from sdlc_agents.mongodb_exporter.service import serve_exporter
-from sdlc_agents.settings import MongoSettings
 from support.backends import Backends, MakeSettings
 from support.processes import free_port
 from support.proxy import CuttableProxy

@@ -1,6 +1,6 @@
 """The fixtures of agent runs."""
 
-from agent.conftest import (
+from consumer.conftest import (
     authority,
     authority_file,
     claude,

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from agent.conftest import StartConsumer
-from agent.world import World, bash
-from sdlc_agents.clock import now
+from consumer.conftest import StartConsumer
+from consumer.world import World, bash
+from sdlc_agents.kernel.clock import now
 from support.lab import GiteaRepository, Person
 from support.processes import Service
 from support.waiting import until

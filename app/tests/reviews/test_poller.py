@@ -9,11 +9,11 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from sdlc_agents import forges
-from sdlc_agents.clock import now
-from sdlc_agents.encryption import FieldCipher
+from sdlc_agents.forges import connection
 from sdlc_agents.forges.model import PullRequestText
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.encryption import FieldCipher
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.reviews import rules
 from sdlc_agents.reviews.access import ForgeAccess
 from sdlc_agents.reviews.poller import Pace, ReviewPoller
@@ -170,7 +170,7 @@ async def test_looks_leave_a_part_of_the_rate_limit_to_the_runs(
     github = GitHub()
     github.conditional = False  # every look costs
     async with running(github) as client:
-        forge = await forges.connect(repository, CLASSIC, client)
+        forge = await connection.connect(repository, CLASSIC, client)
         for number in range(1, 6):
             github.branches.add(f"feature/SHOP-{number}")
             made = await forge.ensure_pull_request(PullRequestText(f"feature/SHOP-{number}", "main", "x", ""))

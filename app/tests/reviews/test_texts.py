@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from sdlc_agents.agent.development import FollowUp, ReviewComment
-from sdlc_agents.agent.follow_up import with_review
-from sdlc_agents.agent.report import ConfigurationApi, ticket_comment
-from sdlc_agents.reviews.answers import answer
+from sdlc_agents.consumer.reporting.links import ConfigurationApi
+from sdlc_agents.consumer.reporting.ticket_texts import ticket_comment
+from sdlc_agents.consumer.run.follow_up import with_review
+from sdlc_agents.developments.model import FollowUp, ReviewComment
+from sdlc_agents.reviews.replies import answer
 
 
 def asked(*comments: ReviewComment) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from pymongo.errors import WriteError
 
-from sdlc_agents.agent.development import FollowUp, ReviewComment
-from sdlc_agents.agent.repository import DevelopmentRepository
-from sdlc_agents.clock import now
+from sdlc_agents.consumer.claims.repository import ClaimRepository
+from sdlc_agents.developments.model import FollowUp, ReviewComment
 from sdlc_agents.forges.model import Comment
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.reviews.repository import Watch, WatchRepository
 from support.agents import Developments
 
@@ -101,7 +101,7 @@ async def test_a_follow_up_is_queued_with_the_note_that_its_comments_are_handled
     (document,) = await follow_ups(db)
     assert (document["_id"], document["status"]) == (development_id, "queued")
     assert (await claimed(repository)).handled.covers(COMMENT)
-    consumer = DevelopmentRepository(db, "c", lease_seconds=30, queued_grace_seconds=60)
+    consumer = ClaimRepository(db, "c", lease_seconds=30, queued_grace_seconds=60)
     assert await consumer.one_is_due(), "nobody would look at it for a minute"
     claim = await consumer.claim_any()
     assert claim is not None

@@ -9,7 +9,7 @@ import httpx
 import orjson
 import pytest
 
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.mongo import Database
 from support.agents import GatewayProcess, RunnerProcesses, open_job
 from support.repositories import bundle, git, make_repository
 

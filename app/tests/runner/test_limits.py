@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runner.client import Client, bash
-from sdlc_agents.runner.processes import proportional_bytes
+from sdlc_agents.kernel.processes import proportional_bytes
 from support.agents import RunnerProcesses
 
 pytestmark = pytest.mark.timeout(180)

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from sdlc_agents.clock import now
-from sdlc_agents.runner.protocol import EVENTS, Message, plain, shorten, to_line
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.runs.protocol import EVENTS, Message, plain, shorten, to_line
 
 
 @pytest.mark.parametrize("value", ["half \ud83d a sign", {"text": "half \ud83d a sign"}, ["\udfff"]], ids=repr)

@@ -11,7 +11,7 @@ import pytest
 
 from runner.client import BRANCH, Client, alive, bash
 from runner.proxy import recording_proxy
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.mongo import Database
 from support.agents import RunnerProcesses
 from support.repositories import bundle, commit, git
 from support.waiting import until

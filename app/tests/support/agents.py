@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import trustme
 
-from sdlc_agents.clock import now
-from sdlc_agents.encryption import FieldCipher
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.encryption import FieldCipher
+from sdlc_agents.kernel.mongo import Database
 from support.backends import EveryService
 from support.lab import API_KEY, Gitea, GiteaRepository, lab_module, scripted_claude
 from support.processes import Service, free_port, service

@@ -22,12 +22,12 @@ import trustme
 from aio_pika.abc import AbstractExchange
 from pydantic import SecretStr
 
-from sdlc_agents import amqp
-from sdlc_agents.encryption import FieldCipher, master_key
+from sdlc_agents.kernel import amqp
+from sdlc_agents.kernel.encryption import FieldCipher, master_key
+from sdlc_agents.kernel.mongo import Database, Document
+from sdlc_agents.kernel.serving import serve
+from sdlc_agents.kernel.settings import EncryptionSettings
 from sdlc_agents.migrations import schema
-from sdlc_agents.mongo import Database, Document
-from sdlc_agents.serving import serve
-from sdlc_agents.settings import EncryptionSettings
 from support.agents import Developments
 from support.backends import FIELD_ENCRYPTION_KEY
 from support.engines import Engine, mongod, rabbitmq

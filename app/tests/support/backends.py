@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
-from sdlc_agents.settings import AmqpSettings, EncryptionSettings, MongoSettings, ServiceSettings
+from sdlc_agents.kernel.settings import AmqpSettings, EncryptionSettings, MongoSettings, ServiceSettings
 
 AMQP_NAMES = ("EXCHANGE", "QUEUE", "ERROR_EXCHANGE", "ERROR_QUEUE")
-"""What `sdlc_agents.amqp` calls things, and each test otherwise."""
+"""What `sdlc_agents.kernel.amqp` calls things, and each test otherwise."""
 
 FIELD_ENCRYPTION_KEY = base64.b64encode(bytes(range(96))).decode()
 """The master key of the tests, which guards nothing."""

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pymongo
 
-from sdlc_agents.mongo import Document
+from sdlc_agents.kernel.mongo import Document
 from support.backends import FIELD_ENCRYPTION_KEY, Backends
 from support.processes import SOURCE, bare_environment, free_port
 
@@ -47,7 +47,7 @@ def configuration_process(backends: Backends, log: Path, admin_key: str) -> Iter
     }
     if backends.mongo_tls_ca_file:
         environment["MONGO_TLS_CA_FILE"] = backends.mongo_tls_ca_file
-    command = [sys.executable, "-m", "sdlc_agents.cli"]
+    command = [sys.executable, "-m", "sdlc_agents.commands.cli"]
     try:
         subprocess.run([*command, "migrate"], env=environment, check=True, stdin=subprocess.DEVNULL)
         with (

@@ -13,8 +13,8 @@ from aio_pika.exceptions import AMQPError
 from aiormq.exceptions import AMQPException
 from pymongo.errors import OperationFailure, PyMongoError
 
-from sdlc_agents import amqp
-from sdlc_agents.mongo import Document
+from sdlc_agents.kernel import amqp
+from sdlc_agents.kernel.mongo import Document
 from support.lab import lab_module
 from support.processes import free_port
 from support.waiting import until

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from sdlc_agents.clock import now
+from sdlc_agents.kernel.clock import now
 from support.contracts import ContractError
 from support.standins import Asked, RefusedError, StandIn, basic, bearer, git_refused, page
 

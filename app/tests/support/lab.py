@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 
-from sdlc_agents.agent.git import Credentials, Git
-from sdlc_agents.agent.remote import Transport
+from sdlc_agents.consumer.checkout.remote import Transport
+from sdlc_agents.git.command import Credentials, Git
 
 MOLECULE = Path(__file__).resolve().parents[3] / "molecule"
 API_KEY = "sk-lab-" + "k" * 40

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from sdlc_agents.runner.processes import descendants
+from sdlc_agents.kernel.processes import descendants
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 # Below those that Linux gives by itself (ip_local_port_range), a part for each of pytest's workers, each in turn from
@@ -32,7 +32,7 @@ if names:
     from sdlc_agents import amqp
     for name in names:
         setattr(amqp, name.removeprefix("TEST_"), os.environ.pop(name))
-from sdlc_agents.cli import main
+from sdlc_agents.commands.cli import main
 main(sys.argv[1:])
 """
 

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from sdlc_agents.serving import serve
+from sdlc_agents.kernel.serving import serve
 from support.contracts import Contract, ContractError
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from sdlc_agents import amqp
+from sdlc_agents.kernel import amqp
 from support.backends import AMQP_NAMES, Backends
 from support.processes import Service, free_port, service
 from support.webhook_service import SECRET

@@ -9,10 +9,10 @@ import httpx
 import orjson
 from prometheus_client import CollectorRegistry
 
-from sdlc_agents.clock import now
-from sdlc_agents.health import Check
-from sdlc_agents.ids import new_id
-from sdlc_agents.serving import serve
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.health import Check
+from sdlc_agents.kernel.ids import new_id
+from sdlc_agents.kernel.serving import serve
 from sdlc_agents.webhooks.events import Event
 from sdlc_agents.webhooks.payload import Delivery
 from sdlc_agents.webhooks.service import webhook_service

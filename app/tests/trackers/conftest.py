@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sdlc_agents.serving import serve
+from sdlc_agents.kernel.serving import serve
 from support.lab import JIRA_TOKEN, lab_module
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.webhooks.settings import WebhookSettings
 from support.backends import Broker, MakeSettings
 from support.webhook_service import PREVIOUS, SECRET, Service, StartService, running

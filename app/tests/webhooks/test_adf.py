@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlc_agents.errors import InvalidRequestError
+from sdlc_agents.kernel.errors import InvalidRequestError
 from sdlc_agents.webhooks.adf import to_markdown
 
 

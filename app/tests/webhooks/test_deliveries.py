@@ -8,7 +8,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.webhooks.endpoints import delivery_id, retries
 from support.backends import Broker
 from support.deliveries import fixture, ticket

@@ -7,7 +7,7 @@ import httpx
 import orjson
 import pytest
 
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.webhooks import bodies
 from sdlc_agents.webhooks.signature import sign
 from support.backends import Broker

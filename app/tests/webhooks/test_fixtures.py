@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 import pytest
 
-from sdlc_agents.errors import InvalidRequestError
-from sdlc_agents.mongo import Database
-from sdlc_agents.webhooks.payload import Delivery, Ignored, Trigger, parse
+from sdlc_agents.kernel.errors import InvalidRequestError
+from sdlc_agents.kernel.mongo import Database
+from sdlc_agents.webhooks.payload import Delivery, Ignored, TriggerRule, parse
 from support.deliveries import FIXTURES, fixture
 from support.webhook_service import Service
 from webhooks.expectations import ACCEPTED, IGNORED, REFUSED
@@ -18,7 +18,7 @@ REASONS = {name: reason for reason, names in IGNORED.items() for name in names}
 
 
 def judged(name: str) -> Delivery | Ignored:
-    return parse((FIXTURES / f"{name}.json").read_bytes(), lambda _: Trigger("In Development"))
+    return parse((FIXTURES / f"{name}.json").read_bytes(), lambda _: TriggerRule("In Development"))
 
 
 def test_each_fixture_has_exactly_one_expectation() -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import pytest
 from pymongo import monitoring
 
-from sdlc_agents import mongo
-from sdlc_agents.errors import ServiceError, UnavailableError
-from sdlc_agents.mongo import Database
-from sdlc_agents.webhooks.events import Event, Outcome
+from sdlc_agents.kernel import mongo
+from sdlc_agents.kernel.errors import ServiceError, UnavailableError
+from sdlc_agents.kernel.mongo import Database
+from sdlc_agents.webhooks.events import Event, StoreResult
 from sdlc_agents.webhooks.ingest import GroupCommit
 from sdlc_agents.webhooks.repository import WebhookRepository
 from support.backends import EveryService
@@ -41,7 +41,7 @@ async def test_many_requests_share_few_durable_inserts(db: Database, every_servi
         repository = WebhookRepository(mongo.database(client, every_service), "tests")
         async with GroupCommit(repository.store, max_batch=100) as ingest:
             outcomes = await asyncio.gather(*(ingest.store(event()) for _ in range(300)))
-    assert outcomes == [Outcome.STORED] * 300
+    assert outcomes == [StoreResult.STORED] * 300
     assert await db["webhook_events"].count_documents({}) == 300
     assert sum(listener.sizes) == 300
     assert len(listener.sizes) <= 10
@@ -51,9 +51,9 @@ async def test_many_requests_share_few_durable_inserts(db: Database, every_servi
 
 async def test_a_duplicate_in_a_batch_does_not_stop_the_others(db: Database) -> None:
     repository = WebhookRepository(db, "tests")
-    assert await repository.store([event("a")]) == [Outcome.STORED]
+    assert await repository.store([event("a")]) == [StoreResult.STORED]
     outcomes = await repository.store([event("b"), event("a"), event("c"), event("c")])
-    assert outcomes == [Outcome.STORED, Outcome.DUPLICATE, Outcome.STORED, Outcome.DUPLICATE]
+    assert outcomes == [StoreResult.STORED, StoreResult.DUPLICATE, StoreResult.STORED, StoreResult.DUPLICATE]
     assert await db["webhook_events"].count_documents({}) == 3
 
 
@@ -61,11 +61,11 @@ async def test_a_document_that_the_validator_refuses_fails_alone(db: Database) -
     repository = WebhookRepository(db, "tests")
     refused, fine = await repository.store([event(issue_key="not a key"), event()])
     assert isinstance(refused, UnavailableError)
-    assert fine is Outcome.STORED
+    assert fine is StoreResult.STORED
 
 
 async def test_a_failed_write_fails_each_request_that_shared_it() -> None:
-    async def write(_events: Sequence[Event]) -> Sequence[Outcome | ServiceError]:
+    async def write(_events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
         raise UnavailableError("the database is not available")
 
     async with GroupCommit(write) as ingest:
@@ -76,7 +76,7 @@ async def test_a_failed_write_fails_each_request_that_shared_it() -> None:
 async def test_when_the_database_is_away_nobody_waits_for_another_batch_to_find_out() -> None:
     asked = 0
 
-    async def write(_events: Sequence[Event]) -> Sequence[Outcome | ServiceError]:
+    async def write(_events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
         nonlocal asked
         asked += 1
         raise UnavailableError("the database is not available")
@@ -90,59 +90,59 @@ async def test_when_the_database_is_away_nobody_waits_for_another_batch_to_find_
 async def test_an_unexpected_error_is_answered_and_the_next_batch_goes_on() -> None:
     calls = 0
 
-    async def write(events: Sequence[Event]) -> Sequence[Outcome | ServiceError]:
+    async def write(events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
         nonlocal calls
         calls += 1
         if calls == 1:
             raise ValueError("a bug")
-        return [Outcome.STORED] * len(events)
+        return [StoreResult.STORED] * len(events)
 
     async with GroupCommit(write) as ingest:
         with pytest.raises(UnavailableError):
             await ingest.store(event())
-        assert await ingest.store(event()) is Outcome.STORED
+        assert await ingest.store(event()) is StoreResult.STORED
 
 
 async def test_past_the_bound_of_waiting_requests_the_next_is_told_to_come_back() -> None:
     gate = asyncio.Event()
 
-    async def write(events: Sequence[Event]) -> Sequence[Outcome | ServiceError]:
+    async def write(events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
         await gate.wait()
-        return [Outcome.STORED] * len(events)
+        return [StoreResult.STORED] * len(events)
 
     async with GroupCommit(write, max_batch=1, max_waiting=2, linger_seconds=0) as ingest:
         requests = [asyncio.create_task(ingest.store(event())) for _ in range(6)]
         done, waiting = await asyncio.wait(requests, return_when=asyncio.FIRST_EXCEPTION)
         assert all(isinstance(task.exception(), UnavailableError) for task in done)
         gate.set()
-        assert await asyncio.gather(*waiting) == [Outcome.STORED] * len(waiting)
+        assert await asyncio.gather(*waiting) == [StoreResult.STORED] * len(waiting)
         assert len(waiting) in {2, 3}
 
 
 async def test_leaving_writes_what_still_waits_and_takes_nothing_more() -> None:
     written: list[Event] = []
 
-    async def write(events: Sequence[Event]) -> Sequence[Outcome | ServiceError]:
+    async def write(events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
         written.extend(events)
-        return [Outcome.STORED] * len(events)
+        return [StoreResult.STORED] * len(events)
 
     ingest = GroupCommit(write, linger_seconds=60)
     async with ingest:
         last = asyncio.create_task(ingest.store(event()))
         await asyncio.sleep(0)
-    assert await last is Outcome.STORED
+    assert await last is StoreResult.STORED
     assert len(written) == 1
     with pytest.raises(UnavailableError):
         await ingest.store(event())
 
 
 async def test_a_request_that_was_given_up_does_not_disturb_the_others() -> None:
-    async def write(events: Sequence[Event]) -> Sequence[Outcome | ServiceError]:
-        return [Outcome.STORED] * len(events)
+    async def write(events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
+        return [StoreResult.STORED] * len(events)
 
     async with GroupCommit(write, linger_seconds=0.02) as ingest:
         gone = asyncio.create_task(ingest.store(event()))
         stays = asyncio.create_task(ingest.store(event()))
         await asyncio.sleep(0)
         gone.cancel()
-        assert await stays is Outcome.STORED
+        assert await stays is StoreResult.STORED

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 import orjson
 from prometheus_client import CollectorRegistry
 
-from sdlc_agents import amqp
-from sdlc_agents.clock import now
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel import amqp
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.webhooks.outbox import Outbox
 from sdlc_agents.webhooks.publisher import Publisher
 from sdlc_agents.webhooks.repository import LEASE, WebhookRepository

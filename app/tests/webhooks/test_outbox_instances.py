@@ -12,10 +12,10 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from sdlc_agents import amqp
-from sdlc_agents.clock import now
-from sdlc_agents.mongo import Database
-from sdlc_agents.webhooks.events import Event, Outcome
+from sdlc_agents.kernel import amqp
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.mongo import Database
+from sdlc_agents.webhooks.events import Event, StoreResult
 from sdlc_agents.webhooks.outbox import BACKOFF_SECONDS, Outbox
 from sdlc_agents.webhooks.publisher import Publisher
 from sdlc_agents.webhooks.repository import LEASE, WebhookRepository
@@ -54,7 +54,7 @@ class Instance:
 
     async def store(self, events: Sequence[Event]) -> None:
         outcomes = await self.outbox.store(events)
-        assert set(outcomes) == {Outcome.STORED}
+        assert set(outcomes) == {StoreResult.STORED}
 
     def metric(self, name: str) -> float:
         return self.registry.get_sample_value(name) or 0.0

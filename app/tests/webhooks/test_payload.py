@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlc_agents.errors import InvalidRequestError
-from sdlc_agents.webhooks.payload import Component, Delivery, Ignored, Trigger, parse
+from sdlc_agents.kernel.errors import InvalidRequestError
+from sdlc_agents.webhooks.payload import Component, Delivery, Ignored, TriggerRule, parse
 from support.deliveries import fixture, ticket
 
-DEFAULT = Trigger("In Development")
+DEFAULT = TriggerRule("In Development")
 
 
-def trigger(_project_key: str) -> Trigger:
+def trigger(_project_key: str) -> TriggerRule:
     return DEFAULT
 
 
@@ -109,7 +109,7 @@ def test_other_events_are_ignored(name: str, reason: str) -> None:
 
 def test_the_trigger_status_is_a_setting() -> None:
     body = orjson.dumps(fixture("cloud_issue_updated"))
-    assert isinstance(parse(body, lambda _: Trigger("Ready for agents")), Ignored)
+    assert isinstance(parse(body, lambda _: TriggerRule("Ready for agents")), Ignored)
 
 
 def test_an_object_about_no_issue_is_ignored() -> None:

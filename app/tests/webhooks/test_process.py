@@ -11,7 +11,7 @@ import httpx
 import orjson
 import pytest
 
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.webhooks.bodies import MAX_BODY_BYTES
 from sdlc_agents.webhooks.signature import sign
 from support.backends import Backends, Broker

@@ -9,8 +9,8 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from sdlc_agents.errors import UnavailableError
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.errors import UnavailableError
+from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.webhooks import publisher as publishing
 from sdlc_agents.webhooks import repository as storing
 from sdlc_agents.webhooks.events import Event

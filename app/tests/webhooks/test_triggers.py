@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import structlog
 
-from sdlc_agents import mongo
-from sdlc_agents.clock import now
-from sdlc_agents.errors import UnavailableError
-from sdlc_agents.mongo import Database
-from sdlc_agents.webhooks.payload import CREATED, UPDATED, Trigger
+from sdlc_agents.kernel import mongo
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.errors import UnavailableError
+from sdlc_agents.kernel.mongo import Database
+from sdlc_agents.webhooks.payload import CREATED, UPDATED, TriggerRule
 from sdlc_agents.webhooks.triggers import ProjectTriggers
 from support.backends import EveryService, MakeSettings
 from support.deliveries import ticket
@@ -19,7 +19,7 @@ from support.proxy import CuttableProxy
 from support.waiting import until
 from support.webhook_service import Service, StartService
 
-DEFAULT = Trigger("In Development")
+DEFAULT = TriggerRule("In Development")
 FRESH_SECONDS = 2.0
 
 
@@ -163,7 +163,7 @@ async def test_an_outage_is_logged_once(mongo_proxy: CuttableProxy, make_setting
             stop.set()
             await running
     assert [entry["event"] for entry in logs] == ["triggers_not_read"] * 2
-    assert triggers.of("NEW") == Trigger("Go")
+    assert triggers.of("NEW") == TriggerRule("Go")
 
 
 async def known(triggers: ProjectTriggers) -> bool:

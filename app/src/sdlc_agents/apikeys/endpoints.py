@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from sdlc_agents.apikeys.keys import Caller
 from sdlc_agents.apikeys.middleware import caller
 from sdlc_agents.apikeys.schemas import ApiKeyInput, ApiKeyOutput, NewApiKeyOutput
 from sdlc_agents.apikeys.service import ApiKeyService
-from sdlc_agents.paging import Cursor, Limit, Page
+from sdlc_agents.kernel.callers import Caller
+from sdlc_agents.kernel.paging import Cursor, Limit, Page
 
 router = APIRouter(prefix="/api/api-keys", tags=["API keys"])
 

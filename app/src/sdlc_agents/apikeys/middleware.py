@@ -9,11 +9,11 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sdlc_agents.apikeys import keys
-from sdlc_agents.apikeys.keys import Caller
 from sdlc_agents.apikeys.repository import ApiKeyRepository
 from sdlc_agents.apikeys.usage import LastUsed
-from sdlc_agents.errors import ForbiddenError, UnauthorizedError
+from sdlc_agents.kernel import callers
+from sdlc_agents.kernel.callers import Caller
+from sdlc_agents.kernel.errors import ForbiddenError, UnauthorizedError
 
 PROTECTED = "/api/"
 DOCUMENT = "/openapi.json"
@@ -50,16 +50,16 @@ class ApiKeyMiddleware:
         return Caller(
             key_id=document["_id"],
             name=document["name"],
-            scopes=frozenset(keys.Scope(name) for name in document["scopes"]),
+            scopes=frozenset(callers.Scope(name) for name in document["scopes"]),
             address=scope["client"][0] if scope.get("client") else "",
         )
 
 
-def required_scope(method: str, path: str) -> keys.Scope:
+def required_scope(method: str, path: str) -> callers.Scope:
     """How far a key must reach for this request."""
     if any(path == prefix or path.startswith(f"{prefix}/") for prefix in ADMIN):
-        return keys.Scope.ADMIN
-    return keys.Scope.READ if method in {"GET", "HEAD", "OPTIONS"} else keys.Scope.WRITE
+        return callers.Scope.ADMIN
+    return callers.Scope.READ if method in {"GET", "HEAD", "OPTIONS"} else callers.Scope.WRITE
 
 
 def caller(request: Request) -> Caller:

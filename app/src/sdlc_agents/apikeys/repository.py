@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sdlc_agents import paging
-from sdlc_agents.apikeys.keys import Scope, digest
-from sdlc_agents.clock import now
-from sdlc_agents.ids import new_id
-from sdlc_agents.mongo import Database, Document, Session, translate_errors
+from sdlc_agents.apikeys.keys import digest
+from sdlc_agents.kernel import paging
+from sdlc_agents.kernel.callers import Scope
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.ids import new_id
+from sdlc_agents.kernel.mongo import Database, Document, Session, translate_errors
 
 BOOTSTRAP_ID = "bootstrap"
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
-from sdlc_agents.apikeys.keys import Scope
-from sdlc_agents.clock import now
-from sdlc_agents.paging import Moment
+from sdlc_agents.kernel.callers import Scope
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.paging import Moment
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 

@@ -1,13 +1,14 @@
 """Making and revoking keys, with their trace in the audit log."""
 
-from sdlc_agents.apikeys.keys import Caller, Scope, new_key
+from sdlc_agents.apikeys.keys import new_key
 from sdlc_agents.apikeys.repository import BOOTSTRAP_ID, ApiKeyRepository
 from sdlc_agents.apikeys.schemas import ApiKeyInput, ApiKeyOutput, NewApiKeyOutput
 from sdlc_agents.audit import AuditLog
-from sdlc_agents.clock import now
-from sdlc_agents.errors import ConflictError, NotFoundError
-from sdlc_agents.mongo import Database, Document, Session, in_transaction
-from sdlc_agents.paging import Page
+from sdlc_agents.kernel.callers import Caller, Scope
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.errors import ConflictError, NotFoundError
+from sdlc_agents.kernel.mongo import Database, Document, Session, in_transaction
+from sdlc_agents.kernel.paging import Page
 
 
 class ApiKeyService:

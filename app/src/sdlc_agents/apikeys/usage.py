@@ -7,9 +7,9 @@ import structlog
 from pymongo.errors import PyMongoError
 
 from sdlc_agents.apikeys.repository import ApiKeyRepository
-from sdlc_agents.clock import now
-from sdlc_agents.errors import UnavailableError
-from sdlc_agents.mongo import Document
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.errors import UnavailableError
+from sdlc_agents.kernel.mongo import Document
 
 GRAIN = timedelta(minutes=1)
 

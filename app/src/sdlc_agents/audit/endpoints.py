@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from sdlc_agents.audit.repository import AuditLog, AuditQuery
 from sdlc_agents.audit.schemas import AuditEntryOutput
-from sdlc_agents.paging import Cursor, FromFilter, Limit, Page, ToFilter
+from sdlc_agents.kernel.paging import Cursor, FromFilter, Limit, Page, ToFilter
 
 router = APIRouter(prefix="/api/audit-log", tags=["audit log"])
 

@@ -5,12 +5,12 @@ from datetime import datetime
 
 import structlog
 
-from sdlc_agents import paging
-from sdlc_agents.apikeys.keys import Caller
 from sdlc_agents.audit.schemas import AuditEntryOutput
-from sdlc_agents.clock import now
-from sdlc_agents.ids import new_id
-from sdlc_agents.mongo import Database, Document, Session, translate_errors
+from sdlc_agents.kernel import paging
+from sdlc_agents.kernel.callers import Caller
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.ids import new_id
+from sdlc_agents.kernel.mongo import Database, Document, Session, translate_errors
 
 log = structlog.get_logger()
 

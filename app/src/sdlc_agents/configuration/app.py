@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sdlc_agents import __version__, web
+from sdlc_agents import __version__
 from sdlc_agents.apikeys.middleware import DOCUMENT, ApiKeyMiddleware
 from sdlc_agents.apikeys.repository import ApiKeyRepository
 from sdlc_agents.apikeys.service import ApiKeyService
@@ -14,11 +14,12 @@ from sdlc_agents.audit import AuditLog
 from sdlc_agents.configuration import openapi
 from sdlc_agents.configuration.routes import HEALTH, ROUTERS, RouteTable
 from sdlc_agents.developments.service import DevelopmentService
-from sdlc_agents.encryption import FieldCipher
 from sdlc_agents.events.repository import EventRepository
-from sdlc_agents.health import healthy
-from sdlc_agents.mongo import Database, is_outage
-from sdlc_agents.projects.checks import CheckService
+from sdlc_agents.kernel import web
+from sdlc_agents.kernel.encryption import FieldCipher
+from sdlc_agents.kernel.health import healthy
+from sdlc_agents.kernel.mongo import Database, is_outage
+from sdlc_agents.projects.forge_checks import CheckService
 from sdlc_agents.projects.schemas import Trigger
 from sdlc_agents.projects.service import ProjectService
 

@@ -4,16 +4,16 @@ import asyncio
 
 import structlog
 
-from sdlc_agents import mongo
 from sdlc_agents.configuration.app import create_app
 from sdlc_agents.configuration.settings import ConfigurationSettings
-from sdlc_agents.encryption import FieldCipher, master_key
-from sdlc_agents.health import serve_api
-from sdlc_agents.logs import configure_logging
-from sdlc_agents.metrics import new_registry
+from sdlc_agents.kernel import mongo
+from sdlc_agents.kernel.encryption import FieldCipher, master_key
+from sdlc_agents.kernel.health import serve_api
+from sdlc_agents.kernel.logs import configure_logging
+from sdlc_agents.kernel.metrics import new_registry
+from sdlc_agents.kernel.serving import run_until_stopped
+from sdlc_agents.kernel.settings import load_settings, public_values
 from sdlc_agents.migrations import schema
-from sdlc_agents.serving import run_until_stopped
-from sdlc_agents.settings import load_settings, public_values
 
 NAME = "configuration-api"
 

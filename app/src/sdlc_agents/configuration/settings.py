@@ -1,7 +1,7 @@
 """The settings of configuration-api."""
 
+from sdlc_agents.kernel.settings import EncryptionSettings, MongoSettings, Port, TlsServerSettings
 from sdlc_agents.projects.schemas import Trigger
-from sdlc_agents.settings import EncryptionSettings, MongoSettings, Port, TlsServerSettings
 
 
 class ConfigurationSettings(MongoSettings, EncryptionSettings, TlsServerSettings):

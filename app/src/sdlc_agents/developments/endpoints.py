@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 
-from sdlc_agents.apikeys.keys import Caller
 from sdlc_agents.apikeys.middleware import caller
 from sdlc_agents.developments.schemas import DevelopmentOutput, Status, TranscriptEventOutput
 from sdlc_agents.developments.service import DevelopmentService
 from sdlc_agents.developments.streaming import EventStream
-from sdlc_agents.paging import Cursor, KeyFilter, Limit, Page
+from sdlc_agents.kernel.callers import Caller
+from sdlc_agents.kernel.paging import Cursor, KeyFilter, Limit, Page
 
 router = APIRouter(prefix="/api/developments", tags=["developments"])
 

@@ -8,10 +8,10 @@ from bson import ObjectId
 from bson.errors import InvalidId
 from pymongo import ReturnDocument
 
-from sdlc_agents import paging
 from sdlc_agents.developments.schemas import DevelopmentOutput, TranscriptEventOutput
-from sdlc_agents.errors import InvalidRequestError, NotFoundError
-from sdlc_agents.mongo import Database, Document, Session, translate_errors
+from sdlc_agents.kernel import paging
+from sdlc_agents.kernel.errors import InvalidRequestError, NotFoundError
+from sdlc_agents.kernel.mongo import Database, Document, Session, translate_errors
 
 _FIELDS = {name: 1 for name in DevelopmentOutput.model_fields if name != "id"}
 _EVENT_FIELDS = {name: 1 for name in TranscriptEventOutput.model_fields if name != "id"}

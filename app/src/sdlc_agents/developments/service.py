@@ -1,13 +1,13 @@
 """Retrying and cancelling, with their trace in the audit log."""
 
-from sdlc_agents.apikeys.keys import Caller
 from sdlc_agents.audit import AuditLog
 from sdlc_agents.developments.repository import CANCELLED, DevelopmentRepository
 from sdlc_agents.developments.schemas import DevelopmentOutput, TranscriptEventOutput
 from sdlc_agents.developments.streaming import EventStream, TranscriptStreams
-from sdlc_agents.errors import ConflictError
-from sdlc_agents.mongo import Database, Document, Session, in_transaction
-from sdlc_agents.paging import Page, matching
+from sdlc_agents.kernel.callers import Caller
+from sdlc_agents.kernel.errors import ConflictError
+from sdlc_agents.kernel.mongo import Database, Document, Session, in_transaction
+from sdlc_agents.kernel.paging import Page, matching
 
 
 class DevelopmentService:

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from sdlc_agents.developments.repository import DevelopmentRepository
 from sdlc_agents.developments.schemas import TranscriptEventOutput
-from sdlc_agents.errors import UnavailableError
+from sdlc_agents.kernel.errors import UnavailableError
 
 MAX_STREAMS = 100
 _LOOK_SECONDS = 0.4

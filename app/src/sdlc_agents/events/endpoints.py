@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from sdlc_agents.events.repository import EventQuery, EventRepository
 from sdlc_agents.events.schemas import EventDetailOutput, EventOutput, EventState
-from sdlc_agents.paging import Cursor, FromFilter, KeyFilter, Limit, Page, ToFilter
+from sdlc_agents.kernel.paging import Cursor, FromFilter, KeyFilter, Limit, Page, ToFilter
 
 router = APIRouter(prefix="/api/webhook-events", tags=["webhook events"])
 

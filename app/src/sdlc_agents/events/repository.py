@@ -5,10 +5,10 @@ from datetime import datetime
 
 import orjson
 
-from sdlc_agents import paging
-from sdlc_agents.errors import NotFoundError
 from sdlc_agents.events.schemas import EventDetailOutput, EventOutput
-from sdlc_agents.mongo import Database, Document, translate_errors
+from sdlc_agents.kernel import paging
+from sdlc_agents.kernel.errors import NotFoundError
+from sdlc_agents.kernel.mongo import Database, Document, translate_errors
 
 _FIELDS = {name: 1 for name in EventOutput.model_fields if name != "id"}
 

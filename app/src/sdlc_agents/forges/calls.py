@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from sdlc_agents.clock import now
 from sdlc_agents.forges.model import ForgeError, ForgeUnavailableError
+from sdlc_agents.kernel.clock import now
 
 PAGE = 100
 _PAGES = 50

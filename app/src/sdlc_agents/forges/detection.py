@@ -13,9 +13,8 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from sdlc_agents.forges.addresses import RepositoryAddress
-from sdlc_agents.forges.checking import Asker, FoundError, json_object
-from sdlc_agents.forges.model import ForgeError, ForgeUnavailableError, ProblemCode
-from sdlc_agents.projects.policies import ForgeKind
+from sdlc_agents.forges.check import Asker, FoundError, json_object
+from sdlc_agents.forges.model import ForgeError, ForgeKind, ForgeUnavailableError, ProblemCode
 
 _UNSUPPORTED = {"bitbucket.org": "Bitbucket", "dev.azure.com": "Azure DevOps"}
 _LABELS = {

@@ -5,8 +5,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from sdlc_agents.agent.git import Credentials
-from sdlc_agents.errors import ServiceError
+from sdlc_agents.git.command import Credentials
+from sdlc_agents.kernel.errors import ServiceError
+
+
+class ForgeKind(StrEnum):
+    """The software of a forge. Forgejo is `gitea`."""
+
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    GITEA = "gitea"
 
 
 class ForgeError(ServiceError):

@@ -8,11 +8,11 @@ import hmac
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sdlc_agents.clock import now
 from sdlc_agents.gateway.errors import GatewayError
 from sdlc_agents.gateway.metrics import GatewayMetrics
 from sdlc_agents.gateway.repository import JobRepository
-from sdlc_agents.jobtokens import digest
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.runs.tokens import digest
 
 QUESTION_BYTES = 4096
 

@@ -12,14 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sdlc_agents.errors import UnavailableError
 from sdlc_agents.gateway.bodies import read
 from sdlc_agents.gateway.egress import QUESTION_BYTES, Egress
 from sdlc_agents.gateway.errors import GatewayError
 from sdlc_agents.gateway.forwarding import Gateway
-from sdlc_agents.metrics import HttpMetrics
-from sdlc_agents.mongo import is_outage
-from sdlc_agents.web import JsonResponse, RequestMiddleware
+from sdlc_agents.kernel.errors import UnavailableError
+from sdlc_agents.kernel.metrics import HttpMetrics
+from sdlc_agents.kernel.mongo import is_outage
+from sdlc_agents.kernel.web import JsonResponse, RequestMiddleware
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,6 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from sdlc_agents.clock import now
-from sdlc_agents.errors import UnavailableError
 from sdlc_agents.gateway.bodies import SMALL_BYTES, Body, Room
 from sdlc_agents.gateway.errors import GatewayError
 from sdlc_agents.gateway.ledger import Ledger
@@ -26,6 +24,8 @@ from sdlc_agents.gateway.pricing import cost
 from sdlc_agents.gateway.repository import Answer, Entry, Job
 from sdlc_agents.gateway.upstream import FAILURES, Upstream, UpstreamAnswer
 from sdlc_agents.gateway.usage import UsageMeter
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.errors import UnavailableError
 
 _OK = 200
 _WHOLE_BYTES = 32 * 1024 * 1024

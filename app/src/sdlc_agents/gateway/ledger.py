@@ -11,11 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from sdlc_agents.clock import now
-from sdlc_agents.errors import UnavailableError
 from sdlc_agents.gateway.metrics import GatewayMetrics
 from sdlc_agents.gateway.repository import Answer, Entry, Job, JobRepository
-from sdlc_agents.jobtokens import digest
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.errors import UnavailableError
+from sdlc_agents.runs.tokens import digest
 from sdlc_agents.spending.budgets import Budget, accounts, budgets, first_spent
 
 FRESH_SECONDS = 1.0

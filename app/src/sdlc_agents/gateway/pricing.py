@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sdlc_agents.runner.protocol import Usage
+from sdlc_agents.runs.protocol import Usage
 
 _MILLION = 1_000_000
 _Usd = Annotated[float, Field(ge=0, le=10_000)]

@@ -10,8 +10,8 @@ from datetime import datetime
 from pymongo import UpdateOne
 
 from sdlc_agents.gateway.pricing import Tokens
-from sdlc_agents.mongo import Database, Document, Session, in_transaction, translate_errors
-from sdlc_agents.spending.budgets import Account, Budget, Limits
+from sdlc_agents.kernel.mongo import Database, Document, Session, in_transaction, translate_errors
+from sdlc_agents.spending.budgets import Account, Budget, SpendingLimits
 from sdlc_agents.spending.repository import SpendingRepository, Spent
 
 _ANSWERS_REMEMBERED = 200
@@ -41,9 +41,9 @@ class Job:
     daily_budget_usd: float | None
     monthly_budget_usd: float | None
 
-    def limits(self, appliance_month: float | None) -> Limits:
+    def limits(self, appliance_month: float | None) -> SpendingLimits:
         """The budgets that it shares with others."""
-        return Limits(self.daily_budget_usd, self.monthly_budget_usd, appliance_month)
+        return SpendingLimits(self.daily_budget_usd, self.monthly_budget_usd, appliance_month)
 
     @property
     def spent(self) -> bool:

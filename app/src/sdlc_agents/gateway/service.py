@@ -4,7 +4,6 @@ import asyncio
 
 import structlog
 
-from sdlc_agents import mongo
 from sdlc_agents.gateway.egress import Egress
 from sdlc_agents.gateway.endpoints import create_app
 from sdlc_agents.gateway.forwarding import Gateway
@@ -15,11 +14,12 @@ from sdlc_agents.gateway.pricing import PriceList
 from sdlc_agents.gateway.repository import JobRepository
 from sdlc_agents.gateway.settings import GatewaySettings
 from sdlc_agents.gateway.upstream import Upstream
-from sdlc_agents.health import serve_api
-from sdlc_agents.logs import configure_logging
-from sdlc_agents.metrics import new_registry
-from sdlc_agents.serving import run_until_stopped
-from sdlc_agents.settings import load_settings, public_values
+from sdlc_agents.kernel import mongo
+from sdlc_agents.kernel.health import serve_api
+from sdlc_agents.kernel.logs import configure_logging
+from sdlc_agents.kernel.metrics import new_registry
+from sdlc_agents.kernel.serving import run_until_stopped
+from sdlc_agents.kernel.settings import load_settings, public_values
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from sdlc_agents.gateway.pricing import Price
-from sdlc_agents.settings import CommaList, MongoSettings, Port
+from sdlc_agents.kernel.settings import CommaList, MongoSettings, Port
 from sdlc_agents.spending.budgets import Usd
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*\*?")

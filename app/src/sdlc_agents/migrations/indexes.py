@@ -7,8 +7,8 @@ import structlog
 from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError
 
-from sdlc_agents.errors import ConflictError
-from sdlc_agents.mongo import Database
+from sdlc_agents.kernel.errors import ConflictError
+from sdlc_agents.kernel.mongo import Database
 
 Definition = dict[str, Any]
 

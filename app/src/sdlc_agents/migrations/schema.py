@@ -11,12 +11,12 @@ from typing import Any
 import structlog
 from pymongo.errors import CollectionInvalid, OperationFailure
 
-from sdlc_agents.clock import now
-from sdlc_agents.errors import ServiceError
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.errors import ServiceError
+from sdlc_agents.kernel.mongo import Database, translate_errors
 from sdlc_agents.migrations.collections import COLLECTIONS, Collection, Retention
 from sdlc_agents.migrations.indexes import set_indexes
 from sdlc_agents.migrations.steps import STEPS
-from sdlc_agents.mongo import Database, translate_errors
 
 VERSION = 3
 """Raise it with every change of `COLLECTIONS`; what old documents need for it is a step in `steps`."""

@@ -5,7 +5,7 @@ The rights that a step needs are given to the database user of `migrate` in grou
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from sdlc_agents.mongo import Database, Document
+from sdlc_agents.kernel.mongo import Database, Document
 
 
 async def _to_2(db: Database) -> None:

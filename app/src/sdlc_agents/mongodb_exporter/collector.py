@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric, UnknownMet
 from prometheus_client.registry import Collector
 from pymongo.errors import OperationFailure, PyMongoError
 
-from sdlc_agents.mongo import Client, Document
+from sdlc_agents.kernel.mongo import Client, Document
 from sdlc_agents.mongodb_exporter.naming import Labels, Sample, samples
 
 SOURCE_SECONDS = 5.0

@@ -5,13 +5,13 @@ from typing import Any
 
 import structlog
 
-from sdlc_agents import mongo
-from sdlc_agents.health import HealthApp
-from sdlc_agents.logs import configure_logging
-from sdlc_agents.metrics import new_registry
+from sdlc_agents.kernel import mongo
+from sdlc_agents.kernel.health import HealthApp
+from sdlc_agents.kernel.logs import configure_logging
+from sdlc_agents.kernel.metrics import new_registry
+from sdlc_agents.kernel.serving import run_until_stopped, serve
+from sdlc_agents.kernel.settings import MongoSettings, load_settings, public_values
 from sdlc_agents.mongodb_exporter.collector import MemberCollector
-from sdlc_agents.serving import run_until_stopped, serve
-from sdlc_agents.settings import MongoSettings, load_settings, public_values
 
 log = structlog.get_logger()
 

@@ -5,11 +5,11 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from sdlc_agents.apikeys.keys import Caller
 from sdlc_agents.apikeys.middleware import caller
-from sdlc_agents.paging import Cursor, KeyFilter, Limit
+from sdlc_agents.kernel.callers import Caller
+from sdlc_agents.kernel.paging import Cursor, KeyFilter, Limit
 from sdlc_agents.projects import revisions
-from sdlc_agents.projects.checks import WAIT_SECONDS, CheckService
+from sdlc_agents.projects.forge_checks import WAIT_SECONDS, CheckService
 from sdlc_agents.projects.revisions import IfMatch
 from sdlc_agents.projects.schemas import (
     CheckOutput,

@@ -13,14 +13,6 @@ from sdlc_agents.projects.fields import Command, EgressHost, ForgeUser, ModelNam
 _UNIQUE: dict[str, Any] = {"uniqueItems": True}
 
 
-class ForgeKind(StrEnum):
-    """The software of a forge. Forgejo is `gitea`."""
-
-    GITHUB = "github"
-    GITLAB = "gitlab"
-    GITEA = "gitea"
-
-
 class ToolName(StrEnum):
     """Claude Code's tools that an unattended run can use: https://docs.claude.com/en/docs/claude-code/settings"""
 

@@ -9,10 +9,10 @@ from datetime import timedelta
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from sdlc_agents.clock import now
-from sdlc_agents.errors import ConflictError
-from sdlc_agents.ids import new_id
-from sdlc_agents.mongo import Database, Document, Session, translate_errors
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.errors import ConflictError
+from sdlc_agents.kernel.ids import new_id
+from sdlc_agents.kernel.mongo import Database, Document, Session, translate_errors
 
 MAX_LISTED = 1000
 

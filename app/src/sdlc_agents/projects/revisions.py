@@ -8,8 +8,8 @@ from typing import Annotated
 
 from fastapi import Header, Response
 
-from sdlc_agents.errors import InvalidRequestError, PreconditionFailedError
-from sdlc_agents.mongo import Document
+from sdlc_agents.kernel.errors import InvalidRequestError, PreconditionFailedError
+from sdlc_agents.kernel.mongo import Document
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e]*"'
 _IF_MATCH = re.compile(rf"\*|{_TAG}(?:[ \t]*,[ \t]*{_TAG})*")

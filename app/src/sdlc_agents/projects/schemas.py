@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from sdlc_agents.forges.model import ProblemCode
+from sdlc_agents.forges.model import ForgeKind, ProblemCode
 from sdlc_agents.projects.fields import (
     JiraUrl,
     Name,
@@ -19,7 +19,7 @@ from sdlc_agents.projects.fields import (
     Text,
     Token,
 )
-from sdlc_agents.projects.policies import AgentPolicy, ForgeKind, PullRequestPolicy, TicketPolicy
+from sdlc_agents.projects.policies import AgentPolicy, PullRequestPolicy, TicketPolicy
 
 
 class EventKind(StrEnum):

@@ -2,22 +2,16 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from sdlc_agents.apikeys.keys import Caller
 from sdlc_agents.audit import AuditLog
-from sdlc_agents.clock import now
-from sdlc_agents.encryption import FieldCipher
-from sdlc_agents.errors import ConflictError, InvalidRequestError, NotFoundError
-from sdlc_agents.ids import new_id
-from sdlc_agents.mongo import Database, Document, Session, in_transaction
+from sdlc_agents.kernel.callers import Caller
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.encryption import FieldCipher
+from sdlc_agents.kernel.errors import ConflictError, InvalidRequestError, NotFoundError
+from sdlc_agents.kernel.ids import new_id
+from sdlc_agents.kernel.mongo import Database, Document, Session, in_transaction
 from sdlc_agents.projects import revisions, tokens
 from sdlc_agents.projects.repository import MAX_LISTED, ProjectRepository
-from sdlc_agents.projects.schemas import (
-    ProjectInput,
-    ProjectOutput,
-    RepositoryInput,
-    RepositoryOutput,
-    Trigger,
-)
+from sdlc_agents.projects.schemas import ProjectInput, ProjectOutput, RepositoryInput, RepositoryOutput, Trigger
 
 Change = Callable[[Document, Session], Awaitable[Document]]
 """From a project's document to its new state."""

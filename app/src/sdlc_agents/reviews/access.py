@@ -2,11 +2,11 @@
 
 import httpx
 
-from sdlc_agents import forges
-from sdlc_agents.agent.choice import find_repository
-from sdlc_agents.encryption import FieldCipher
+from sdlc_agents.forges import connection
 from sdlc_agents.forges.model import Forge
-from sdlc_agents.mongo import Document
+from sdlc_agents.kernel.encryption import FieldCipher
+from sdlc_agents.kernel.mongo import Document
+from sdlc_agents.projects.repository_selection import find_repository
 
 
 class ForgeAccess:
@@ -24,4 +24,4 @@ class ForgeAccess:
         """
         repository = find_repository(project["repositories"], repository_url)
         token = await self._cipher.decrypt(repository["git_access_token"])
-        return await forges.connect(repository["url"], token, self._outside, repository.get("forge"))
+        return await connection.connect(repository["url"], token, self._outside, repository.get("forge"))

@@ -12,11 +12,11 @@ from datetime import datetime
 
 import structlog
 
-from sdlc_agents.agent.development import FollowUp, ReviewComment
-from sdlc_agents.clock import now
-from sdlc_agents.errors import ServiceError, UnavailableError
+from sdlc_agents.developments.model import FollowUp, ReviewComment
 from sdlc_agents.forges.model import Comment, Conversation, ForgeUnavailableError
-from sdlc_agents.mongo import Document
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.errors import ServiceError, UnavailableError
+from sdlc_agents.kernel.mongo import Document
 from sdlc_agents.reviews import rules
 from sdlc_agents.reviews.access import ForgeAccess
 from sdlc_agents.reviews.repository import Watch, WatchRepository

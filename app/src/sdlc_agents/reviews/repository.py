@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from pymongo import ReturnDocument, UpdateOne
 
-from sdlc_agents.agent.development import FollowUp
-from sdlc_agents.clock import now
-from sdlc_agents.ids import new_id
-from sdlc_agents.mongo import Database, Document, Session, in_transaction, translate_errors
+from sdlc_agents.developments.model import FollowUp
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.ids import new_id
+from sdlc_agents.kernel.mongo import Database, Document, Session, in_transaction, translate_errors
 from sdlc_agents.reviews.rules import Handled
 
 PULL_REQUESTS = 1000

@@ -32,9 +32,10 @@ from claude_agent_sdk import (
 )
 from claude_agent_sdk import Message as SdkMessage
 
-from sdlc_agents.clock import now
+from sdlc_agents.kernel.clock import now
 from sdlc_agents.runner.environment import LOOPBACK, Outside, sandbox_environment
-from sdlc_agents.runner.protocol import (
+from sdlc_agents.runner.workspace import JobDirectory
+from sdlc_agents.runs.protocol import (
     Consumed,
     Event,
     FailureReason,
@@ -46,7 +47,6 @@ from sdlc_agents.runner.protocol import (
     plain,
     shorten,
 )
-from sdlc_agents.runner.workspace import JobDirectory
 
 _API_RETRIES = 6
 _BACKGROUND_SECONDS = 20.0
@@ -76,7 +76,7 @@ class Round:
 
 
 @dataclass
-class Outcome:
+class AgentResult:
     """How a run ended: `reason` is None when the agent came to its own end."""
 
     text: str = ""
@@ -95,7 +95,7 @@ class ClaudeRun:
     round: Round
     directory: JobDirectory
     outside: Outside
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: AgentResult = field(default_factory=AgentResult)
     _stderr: list[str] = field(default_factory=list)
     _ended: bool = False
 

@@ -7,10 +7,10 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sdlc_agents.errors import InvalidRequestError
+from sdlc_agents.kernel.errors import InvalidRequestError
+from sdlc_agents.kernel.web import JsonResponse, describe
 from sdlc_agents.runner.job import JobSlot
-from sdlc_agents.runner.protocol import JobRequest, RunnerState
-from sdlc_agents.web import JsonResponse, describe
+from sdlc_agents.runs.protocol import JobRequest, RunnerState
 
 _CHUNK = 1024 * 1024
 _JOB_BYTES = 4 * 1024 * 1024

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdlc_agents.runner.protocol import JobRequest
 from sdlc_agents.runner.workspace import JobDirectory, identity
+from sdlc_agents.runs.protocol import JobRequest
 
 LOOPBACK = "localhost,127.0.0.1"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sdlc_agents.runner.limits import LOOK_SECONDS, Limits, Supervisor
-from sdlc_agents.runner.processes import family, kill_descendants
-from sdlc_agents.runner.protocol import FailureReason
+from sdlc_agents.kernel.processes import family, kill_descendants
+from sdlc_agents.runner.limits import LOOK_SECONDS, JobLimits, Supervisor
+from sdlc_agents.runs.protocol import FailureReason
 
 _SETTLE_LOOKS = 40
 _FEW = 16
@@ -16,7 +16,7 @@ _FEW = 16
 class Guard:
     """Watches over the phases of one job, one after the other; `reason` says why the last one was ended, if it was."""
 
-    def __init__(self, limits: Limits, directory: Path) -> None:
+    def __init__(self, limits: JobLimits, directory: Path) -> None:
         self.limits = limits
         self.reason: FailureReason | None = None
         self._supervisor = Supervisor(limits, directory, self.stop)

@@ -7,14 +7,14 @@ from typing import Literal
 
 import structlog
 
-from sdlc_agents.errors import ConflictError, NotFoundError
+from sdlc_agents.kernel.errors import ConflictError, NotFoundError
 from sdlc_agents.runner.environment import Outside
 from sdlc_agents.runner.guard import Guard
-from sdlc_agents.runner.limits import Limits
+from sdlc_agents.runner.limits import JobLimits
 from sdlc_agents.runner.metrics import RunnerMetrics
-from sdlc_agents.runner.protocol import HEARTBEAT_SECONDS, Check, Event, Finished, JobRequest, to_line
 from sdlc_agents.runner.work import Work
 from sdlc_agents.runner.workspace import JobDirectory
+from sdlc_agents.runs.protocol import HEARTBEAT_SECONDS, Check, Event, Finished, JobRequest, to_line
 
 State = Literal["idle", "busy", "used"]
 _HEARTBEAT = b"\n"
@@ -33,7 +33,7 @@ class JobSlot:
         metrics: RunnerMetrics,
         *,
         outside: Outside,
-        limits: Limits,
+        limits: JobLimits,
         collect_seconds: float,
     ) -> None:
         self.directory = directory

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import structlog
 
-from sdlc_agents.runner.processes import Member, family, offer_to_the_oom_killer, proportional_bytes
-from sdlc_agents.runner.protocol import FailureReason
+from sdlc_agents.kernel.processes import Member, family, offer_to_the_oom_killer, proportional_bytes
+from sdlc_agents.runs.protocol import FailureReason
 
 LOOK_SECONDS = 0.25
 _MEGABYTE = 1024 * 1024
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Limits:
+class JobLimits:
     """What a job may take. `disk_mb` None is nine tenths of what is free on the file system when it starts."""
 
     processes: int
@@ -49,7 +49,7 @@ class Limits:
 class Supervisor:
     """Calls `stop` with the reason when a limit is passed. Starts nothing, so that it works when nothing can start."""
 
-    def __init__(self, limits: Limits, directory: Path, stop: Callable[[FailureReason], None]) -> None:
+    def __init__(self, limits: JobLimits, directory: Path, stop: Callable[[FailureReason], None]) -> None:
         self._limits = limits
         self._directory = directory
         self._stop = stop

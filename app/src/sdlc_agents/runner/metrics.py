@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter
 
-from sdlc_agents.runner.protocol import Failed, Finished
+from sdlc_agents.runs.protocol import Failed, Finished
 
 
 class RunnerMetrics:

@@ -2,7 +2,7 @@
 
 import secrets
 
-from sdlc_agents.runner.protocol import Check
+from sdlc_agents.runs.protocol import Check
 
 
 def repair_prompt(check: Check, *, seconds: float) -> str:

@@ -15,21 +15,21 @@ from pathlib import Path
 import structlog
 from starlette.applications import Starlette
 
-from sdlc_agents.errors import UnavailableError
-from sdlc_agents.health import serve_api
-from sdlc_agents.logs import configure_logging
-from sdlc_agents.metrics import new_registry
+from sdlc_agents.kernel.errors import UnavailableError
+from sdlc_agents.kernel.health import serve_api
+from sdlc_agents.kernel.logs import configure_logging
+from sdlc_agents.kernel.metrics import new_registry
+from sdlc_agents.kernel.processes import hold_descendants, kill_descendants, reap_orphans
+from sdlc_agents.kernel.serving import run_until_stopped
+from sdlc_agents.kernel.settings import load_settings, public_values
+from sdlc_agents.kernel.web import install
 from sdlc_agents.runner.endpoints import KnownClients, routes
 from sdlc_agents.runner.environment import Outside
 from sdlc_agents.runner.job import JobSlot
-from sdlc_agents.runner.limits import Limits
+from sdlc_agents.runner.limits import JobLimits
 from sdlc_agents.runner.metrics import RunnerMetrics
-from sdlc_agents.runner.processes import hold_descendants, kill_descendants, reap_orphans
 from sdlc_agents.runner.settings import RunnerSettings
 from sdlc_agents.runner.workspace import JobDirectory
-from sdlc_agents.serving import run_until_stopped
-from sdlc_agents.settings import load_settings, public_values
-from sdlc_agents.web import install
 
 _KEPT = ("PATH", "LANG")
 
@@ -62,7 +62,7 @@ async def serve_one_job(settings: RunnerSettings, stop: asyncio.Event) -> None:
         directory,
         RunnerMetrics(registry),
         outside=Outside(settings.egress_proxy_url, settings.extra_ca_file),
-        limits=Limits(
+        limits=JobLimits(
             processes=settings.max_processes,
             memory_mb=settings.max_memory_mb,
             output_mb=settings.max_output_mb,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sdlc_agents.settings import CommaList, Port, ServiceSettings
+from sdlc_agents.kernel.settings import CommaList, Port, ServiceSettings
 
 
 class RunnerSettings(ServiceSettings):

@@ -12,25 +12,16 @@ from pathlib import Path
 
 import structlog
 
-from sdlc_agents.agent.git import GitError
-from sdlc_agents.clock import now
-from sdlc_agents.runner.check import ProjectCheck
-from sdlc_agents.runner.claude import ClaudeRun, Outcome, Round
+from sdlc_agents.git.command import GitError
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.runner.check_command import ProjectCheck
+from sdlc_agents.runner.claude import AgentResult, ClaudeRun, Round
 from sdlc_agents.runner.egress import egress_relay
 from sdlc_agents.runner.environment import Outside, sandbox_environment
 from sdlc_agents.runner.guard import Guard
-from sdlc_agents.runner.protocol import (
-    Check,
-    Event,
-    Failed,
-    FailureReason,
-    Finished,
-    JobRequest,
-    Started,
-    shorten,
-)
 from sdlc_agents.runner.repair import repair_prompt
 from sdlc_agents.runner.workspace import JobDirectory, Workspace
+from sdlc_agents.runs.protocol import Check, Event, Failed, FailureReason, Finished, JobRequest, Started, shorten
 
 _LEAST_SECONDS = 10.0
 _LEAST_USD = 0.01
@@ -119,7 +110,7 @@ class Work:
             repair_failed=repair_failed,
         )
 
-    async def _round(self, asked: Round, *, begin: bool = False) -> Outcome:
+    async def _round(self, asked: Round, *, begin: bool = False) -> AgentResult:
         """Claude Code once, to its own end. Raises `RoundError` for any other."""
         run = ClaudeRun(self.job, asked, self.directory, self.outside)
         try:
@@ -168,7 +159,7 @@ class Work:
         log.info("checked", round=number, result=check.result, seconds=round(check.seconds, 1))
         return check
 
-    async def _repair(self, first: Outcome, project: ProjectCheck, failed: Check) -> tuple[str, Check]:
+    async def _repair(self, first: AgentResult, project: ProjectCheck, failed: Check) -> tuple[str, Check]:
         """What the agent said of its repair, and what the check then came to. Raises `RoundError`."""
         job = self.job
         turns, cost_usd, seconds = job.max_turns - self._turns, job.max_cost_usd - self._cost_usd, self._left()

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdlc_agents.agent.git import Git, GitError
-from sdlc_agents.agent.trees import BORROWED
-from sdlc_agents.runner.borrowed import BorrowedFiles
-from sdlc_agents.runner.protocol import JobRequest
+from sdlc_agents.git.command import Git, GitError
+from sdlc_agents.git.trees import BORROWED
+from sdlc_agents.runner.lent_files import BorrowedFiles
+from sdlc_agents.runs.protocol import JobRequest
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
 _START = "refs/sdlc/start"

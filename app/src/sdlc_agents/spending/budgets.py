@@ -20,7 +20,7 @@ _WHAT_TO_DO: Mapping[Kind, str] = {
 
 
 @dataclass(frozen=True)
-class Limits:
+class SpendingLimits:
     """USD that may be spent; None where there is no limit."""
 
     project_day: float | None = None
@@ -82,7 +82,7 @@ def accounts(project_key: str | None, moment: datetime) -> tuple[Account, ...]:
     return Account("project_day", project_key, day), Account("project_month", project_key, month), appliance
 
 
-def budgets(limits: Limits, project_key: str | None, moment: datetime) -> tuple[Budget, ...]:
+def budgets(limits: SpendingLimits, project_key: str | None, moment: datetime) -> tuple[Budget, ...]:
     """The budgets that hold for a project at this moment."""
     found = ((account, getattr(limits, account.kind)) for account in accounts(project_key, moment))
     return tuple(Budget(account, limit) for account, limit in found if limit is not None)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pymongo import UpdateOne
 
-from sdlc_agents.mongo import Database, Session, translate_errors
+from sdlc_agents.kernel.mongo import Database, Session, translate_errors
 from sdlc_agents.spending.budgets import Account, Budget
 
 KEPT = timedelta(days=400)

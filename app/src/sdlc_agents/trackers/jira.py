@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import SecretStr
 
-from sdlc_agents.errors import ServiceError
+from sdlc_agents.kernel.errors import ServiceError
 
 _SECONDS = 15.0
 _COMMENT_CHARACTERS = 30_000

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
-from sdlc_agents.errors import InvalidRequestError
+from sdlc_agents.kernel.errors import InvalidRequestError
 
 Node = Mapping[str, Any]
 

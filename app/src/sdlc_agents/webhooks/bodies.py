@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
-from sdlc_agents.errors import InvalidRequestError, PayloadTooLargeError, ServiceError, UnavailableError
+from sdlc_agents.kernel.errors import InvalidRequestError, PayloadTooLargeError, ServiceError, UnavailableError
 
 MAX_BODY_BYTES = 1024 * 1024
 BODY_SECONDS = 10.0

@@ -8,15 +8,15 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from sdlc_agents.clock import now
-from sdlc_agents.errors import UnauthorizedError
-from sdlc_agents.health import healthy
-from sdlc_agents.ids import new_id
-from sdlc_agents.metrics import HttpMetrics
-from sdlc_agents.mongo import is_outage
-from sdlc_agents.web import RequestMiddleware
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.errors import UnauthorizedError
+from sdlc_agents.kernel.health import healthy
+from sdlc_agents.kernel.ids import new_id
+from sdlc_agents.kernel.metrics import HttpMetrics
+from sdlc_agents.kernel.mongo import is_outage
+from sdlc_agents.kernel.web import RequestMiddleware
 from sdlc_agents.webhooks.bodies import BodyReader
-from sdlc_agents.webhooks.events import Event, Outcome
+from sdlc_agents.webhooks.events import Event, StoreResult
 from sdlc_agents.webhooks.ingest import GroupCommit
 from sdlc_agents.webhooks.payload import Ignored, TriggerOf, parse
 from sdlc_agents.webhooks.routing import FixedRoute, FixedRoutes
@@ -86,7 +86,7 @@ def create_app(
             delivery=delivery,
         )
         outcome = await ingest.store(event)
-        if outcome is Outcome.DUPLICATE:
+        if outcome is StoreResult.DUPLICATE:
             log.info("delivery_duplicate", jira_issue_key=delivery.jira_issue_key, retry=retry)
             return "duplicate", "this delivery was accepted before"
         log.info(

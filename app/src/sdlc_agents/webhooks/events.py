@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from sdlc_agents.mongo import Document
+from sdlc_agents.kernel.mongo import Document
 from sdlc_agents.webhooks.payload import Delivery
 
 
-class Outcome(Enum):
+class StoreResult(Enum):
     """What storing an event came to."""
 
     STORED = "stored"

@@ -13,10 +13,10 @@ from typing import Self
 
 import structlog
 
-from sdlc_agents.errors import ServiceError, UnavailableError
-from sdlc_agents.webhooks.events import Event, Outcome
+from sdlc_agents.kernel.errors import ServiceError, UnavailableError
+from sdlc_agents.webhooks.events import Event, StoreResult
 
-Write = Callable[[Sequence[Event]], Awaitable[Sequence[Outcome | ServiceError]]]
+Write = Callable[[Sequence[Event]], Awaitable[Sequence[StoreResult | ServiceError]]]
 """Stores events durably; one outcome or error for each. Raises `ServiceError` when none was stored."""
 
 log = structlog.get_logger()
@@ -32,7 +32,7 @@ class GroupCommit:
         self._max_batch = max_batch
         self._linger_seconds = linger_seconds
         self._max_waiting = max_waiting
-        self._waiting: deque[tuple[Event, asyncio.Future[Outcome]]] = deque()
+        self._waiting: deque[tuple[Event, asyncio.Future[StoreResult]]] = deque()
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -49,14 +49,14 @@ class GroupCommit:
         if self._task is not None:
             await self._task
 
-    async def store(self, event: Event) -> Outcome:
+    async def store(self, event: Event) -> StoreResult:
         """Store one event durably, together with those that came with it.
 
         Raises `UnavailableError` when the database is away or too many requests wait already.
         """
         if self._closing or len(self._waiting) >= self._max_waiting:
             raise UnavailableError("too many deliveries are waiting", retry_after=2)
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[StoreResult] = asyncio.get_running_loop().create_future()
         self._waiting.append((event, future))
         self._wake.set()
         return await future
@@ -72,8 +72,8 @@ class GroupCommit:
             if batch:
                 await self._commit(batch)
 
-    async def _commit(self, batch: Sequence[tuple[Event, asyncio.Future[Outcome]]]) -> None:
-        results: Sequence[Outcome | ServiceError]
+    async def _commit(self, batch: Sequence[tuple[Event, asyncio.Future[StoreResult]]]) -> None:
+        results: Sequence[StoreResult | ServiceError]
         try:
             results = await self._write([event for event, _ in batch])
         except ServiceError as error:

@@ -16,10 +16,10 @@ from itertools import chain
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from sdlc_agents.clock import now
-from sdlc_agents.errors import ServiceError
-from sdlc_agents.mongo import is_outage
-from sdlc_agents.webhooks.events import Event, Outcome
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.errors import ServiceError
+from sdlc_agents.kernel.mongo import is_outage
+from sdlc_agents.webhooks.events import Event, StoreResult
 from sdlc_agents.webhooks.publisher import Publisher
 from sdlc_agents.webhooks.repository import LEASE, WebhookRepository
 
@@ -59,13 +59,13 @@ class Outbox:
         self._failed = Counter("sdlc_publish_failures", "Events that could not be published now", registry=registry)
         self._waiting = Gauge("sdlc_outbox_events", "Stored events that wait to be published", registry=registry)
 
-    async def store(self, events: Sequence[Event]) -> Sequence[Outcome | ServiceError]:
+    async def store(self, events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
         """Store events with one write and take those that are stored; see `WebhookRepository.store`."""
         identities = {event.id for event in events}
         self._storing |= identities
         try:
             outcomes = await self._repository.store(events)
-            stored = [event for event, outcome in zip(events, outcomes, strict=True) if outcome is Outcome.STORED]
+            stored = [event for event, outcome in zip(events, outcomes, strict=True) if outcome is StoreResult.STORED]
             characters = sum(len(event.raw_payload) for event in chain(self._fresh, stored))
             if len(self._fresh) + len(stored) > MEMORY or characters > MEMORY_CHARACTERS:
                 self._fall_behind()

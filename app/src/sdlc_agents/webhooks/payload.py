@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from sdlc_agents.errors import InvalidRequestError
+from sdlc_agents.kernel.errors import InvalidRequestError
 from sdlc_agents.webhooks import adf
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
@@ -34,7 +34,7 @@ _REMARKS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Trigger:
+class TriggerRule:
     """What starts a development in a project: the status, and the kinds of events that may report it.
 
     A workflow's post function counts as an update.
@@ -44,7 +44,7 @@ class Trigger:
     event_kinds: frozenset[str] = EVENT_KINDS
 
 
-TriggerOf = Callable[[str], Trigger]
+TriggerOf = Callable[[str], TriggerRule]
 """The trigger of the project with this Jira key."""
 
 

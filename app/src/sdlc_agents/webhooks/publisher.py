@@ -15,9 +15,9 @@ from aiormq import Channel
 from aiormq.abc import ChannelFrame
 from aiormq.exceptions import AMQPException
 
-from sdlc_agents import amqp
-from sdlc_agents.errors import UnavailableError
-from sdlc_agents.settings import AmqpSettings
+from sdlc_agents.kernel import amqp
+from sdlc_agents.kernel.errors import UnavailableError
+from sdlc_agents.kernel.settings import AmqpSettings
 from sdlc_agents.webhooks.events import Event
 from sdlc_agents.webhooks.frames import Message, encode
 

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError
 
-from sdlc_agents.clock import now
-from sdlc_agents.errors import ServiceError, UnavailableError
-from sdlc_agents.mongo import Database, Document, translate_errors
-from sdlc_agents.webhooks.events import Event, Outcome
+from sdlc_agents.kernel.clock import now
+from sdlc_agents.kernel.errors import ServiceError, UnavailableError
+from sdlc_agents.kernel.mongo import Database, Document, translate_errors
+from sdlc_agents.webhooks.events import Event, StoreResult
 from sdlc_agents.webhooks.payload import Component, Delivery
 
 DUPLICATE_KEY = 11000
@@ -42,9 +42,9 @@ class WebhookRepository:
         self._developments = db["developments"]
         self._owner = owner
 
-    async def store(self, events: Sequence[Event]) -> list[Outcome | ServiceError]:
+    async def store(self, events: Sequence[Event]) -> list[StoreResult | ServiceError]:
         """Insert the events with one write, majority and journal, and say what became of each."""
-        outcomes: list[Outcome | ServiceError] = [Outcome.STORED] * len(events)
+        outcomes: list[StoreResult | ServiceError] = [StoreResult.STORED] * len(events)
         lease = now() + LEASE
         documents = [
             event.document() | {"state": "stored", "publisher": self._owner, "publish_lease_until": lease}
@@ -52,7 +52,9 @@ class WebhookRepository:
         ]
         for index, code in (await _insert(self._events, documents)).items():
             outcomes[index] = (
-                Outcome.DUPLICATE if code == DUPLICATE_KEY else UnavailableError("the database refused the delivery")
+                StoreResult.DUPLICATE
+                if code == DUPLICATE_KEY
+                else UnavailableError("the database refused the delivery")
             )
         return outcomes
 

@@ -10,7 +10,7 @@ import orjson
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from sdlc_agents.errors import NotFoundError, ServiceError
+from sdlc_agents.kernel.errors import NotFoundError, ServiceError
 
 Handler = Callable[[Request], Awaitable[Mapping[str, str]]]
 """Answers 200 with what it returns; raises `ServiceError` for everything else."""

@@ -11,19 +11,19 @@ import structlog
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from sdlc_agents import mongo
-from sdlc_agents.errors import ServiceError, UnavailableError
-from sdlc_agents.health import Check, serve_api
-from sdlc_agents.logs import configure_logging
-from sdlc_agents.metrics import new_registry
+from sdlc_agents.kernel import mongo
+from sdlc_agents.kernel.errors import ServiceError, UnavailableError
+from sdlc_agents.kernel.health import Check, serve_api
+from sdlc_agents.kernel.logs import configure_logging
+from sdlc_agents.kernel.metrics import new_registry
+from sdlc_agents.kernel.serving import run_until_stopped
+from sdlc_agents.kernel.settings import load_settings, public_values
 from sdlc_agents.migrations import schema
-from sdlc_agents.serving import run_until_stopped
-from sdlc_agents.settings import load_settings, public_values
 from sdlc_agents.webhooks.endpoints import create_app
-from sdlc_agents.webhooks.events import Event, Outcome
+from sdlc_agents.webhooks.events import Event, StoreResult
 from sdlc_agents.webhooks.ingest import GroupCommit
 from sdlc_agents.webhooks.outbox import Outbox
-from sdlc_agents.webhooks.payload import Trigger
+from sdlc_agents.webhooks.payload import TriggerRule
 from sdlc_agents.webhooks.publisher import Publisher
 from sdlc_agents.webhooks.repository import WebhookRepository
 from sdlc_agents.webhooks.settings import WebhookSettings
@@ -61,13 +61,13 @@ async def webhook_service(settings: WebhookSettings, registry: CollectorRegistry
         publisher = Publisher(settings, application=NAME)
         outbox = Outbox(repository, publisher, registry)
         stop = asyncio.Event()
-        triggers = ProjectTriggers(db, Trigger(settings.jira_trigger_status))
+        triggers = ProjectTriggers(db, TriggerRule(settings.jira_trigger_status))
         with suppress(ServiceError):  # a database that is away stops no start
             await triggers.refresh()
         publishing = asyncio.create_task(outbox.run(stop), name="outbox")
         watching = asyncio.create_task(triggers.run(stop), name="triggers")
 
-        async def store(events: Sequence[Event]) -> Sequence[Outcome | ServiceError]:
+        async def store(events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
             try:
                 # pymongo's own timeout does not cover the TLS handshake of a new connection.
                 async with asyncio.timeout(DATABASE_SECONDS):

@@ -2,7 +2,7 @@
 
 from pydantic import SecretStr
 
-from sdlc_agents.settings import AmqpSettings, MongoSettings, Port, TlsServerSettings
+from sdlc_agents.kernel.settings import AmqpSettings, MongoSettings, Port, TlsServerSettings
 
 
 class WebhookSettings(MongoSettings, AmqpSettings, TlsServerSettings):

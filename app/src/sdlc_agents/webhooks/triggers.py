@@ -11,9 +11,9 @@ from contextlib import suppress
 import structlog
 from pymongo.errors import PyMongoError
 
-from sdlc_agents.errors import ServiceError, UnavailableError
-from sdlc_agents.mongo import Database, Document, translate_errors
-from sdlc_agents.webhooks.payload import Trigger
+from sdlc_agents.kernel.errors import ServiceError, UnavailableError
+from sdlc_agents.kernel.mongo import Database, Document, translate_errors
+from sdlc_agents.webhooks.payload import TriggerRule
 
 REFRESH_SECONDS = 1.0
 READ_SECONDS = 5.0
@@ -24,13 +24,13 @@ log = structlog.get_logger()
 class ProjectTriggers:
     """`of` answers from memory; run `run` beside it until `stop`."""
 
-    def __init__(self, db: Database, default: Trigger, *, refresh_seconds: float = REFRESH_SECONDS) -> None:
+    def __init__(self, db: Database, default: TriggerRule, *, refresh_seconds: float = REFRESH_SECONDS) -> None:
         self._collection = db["project_triggers"]
         self._default = default
         self._refresh_seconds = refresh_seconds
-        self._known: dict[str, Trigger] | None = None
+        self._known: dict[str, TriggerRule] | None = None
 
-    def of(self, jira_project_key: str) -> Trigger:
+    def of(self, jira_project_key: str) -> TriggerRule:
         """The project's trigger; raises `UnavailableError` while the database has not been read yet."""
         return self._all().get(jira_project_key, self._default)
 
@@ -61,7 +61,7 @@ class ProjectTriggers:
                     log.warning("triggers_not_read", error=str(error))
                 well = False
 
-    def _all(self) -> dict[str, Trigger]:
+    def _all(self) -> dict[str, TriggerRule]:
         if self._known is None:
             raise UnavailableError("the projects' triggers are not known yet")
         return self._known
@@ -74,5 +74,5 @@ async def _is_set(event: asyncio.Event, seconds: float) -> bool:
     return event.is_set()
 
 
-def _trigger(document: Document) -> Trigger:
-    return Trigger(status=document["status"], event_kinds=frozenset(document["event_kinds"]))
+def _trigger(document: Document) -> TriggerRule:
+    return TriggerRule(status=document["status"], event_kinds=frozenset(document["event_kinds"]))

@@ -1,0 +1,1 @@
+"""`sdlc-agents <command>`: the entry point, and the tools beside the services."""

@@ -1,0 +1,1 @@
+"""git as a subprocess, for repositories that nobody here trusts."""
