@@ -29,7 +29,7 @@ _LAUNCH = """
 import os, sys
 names = [name for name in os.environ if name.startswith("TEST_")]
 if names:
-    from sdlc_agents import amqp
+    from sdlc_agents.kernel import amqp
     for name in names:
         setattr(amqp, name.removeprefix("TEST_"), os.environ.pop(name))
 from sdlc_agents.commands.cli import main
