@@ -54,8 +54,9 @@ lab-down: venv ## Remove everything that the lab made, but for its caches
 .PHONY: lock docs bench-deploy bench-ingest bench-agent
 lock: ## Lock requirements.in and app/requirements*.in again, with hashes
 	@scripts/lock
-docs: venv ## Make docs/variables.md and the roles' variable tables from the argument_specs
+docs: venv ## Make what is made from code: docs/variables.md, the roles' tables, the picture of the layers
 	@.venv/bin/python scripts/document_variables --write
+	@.venv/bin/python scripts/draw_layers --write
 bench-deploy: venv ## Measure the deployment's times; writes docs/benchmarks/deploy.md
 	@.venv/bin/python -m lab bench-deploy
 bench-ingest: venv ## Measure how fast tickets are taken; writes docs/benchmarks/ingest.md. BENCH_QUICK=1 only shows

@@ -4,12 +4,11 @@ import asyncio
 from datetime import datetime, timedelta
 
 import structlog
-from pymongo.errors import PyMongoError
 
 from sdlc_agents.apikeys.repository import ApiKeyRepository
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.errors import UnavailableError
-from sdlc_agents.kernel.mongo import Document
+from sdlc_agents.kernel.mongo import Document, MongoError
 
 GRAIN = timedelta(minutes=1)
 
@@ -38,5 +37,5 @@ class LastUsed:
     async def _write(self, key_id: str, moment: datetime) -> None:
         try:
             await self._repository.used(key_id, moment, not_after=moment - GRAIN)
-        except (UnavailableError, PyMongoError) as error:
+        except (UnavailableError, MongoError) as error:
             log.warning("last_use_not_noted", key_id=key_id, error=repr(error))

@@ -31,7 +31,7 @@ from sdlc_agents.kernel.logs import configure_logging
 from sdlc_agents.kernel.metrics import new_registry
 from sdlc_agents.kernel.serving import run_until_stopped
 from sdlc_agents.kernel.settings import load_settings, public_values
-from sdlc_agents.projects.reader import ProjectReader
+from sdlc_agents.projects.repository import ProjectReader
 from sdlc_agents.reviews.access import ForgeAccess
 from sdlc_agents.reviews.poller import Pace, ReviewPoller
 from sdlc_agents.reviews.replies import Answers

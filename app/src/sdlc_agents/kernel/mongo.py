@@ -23,12 +23,15 @@ from sdlc_agents.kernel.settings import MongoSettings
 Document = dict[str, Any]
 Client = AsyncMongoClient[Document]
 Database = AsyncDatabase[Document]
+MongoError = PyMongoError
+"""What the driver raises, for those who only have to survive it."""
 Result = TypeVar("Result")
 
 __all__ = [
     "Client",
     "Database",
     "Document",
+    "MongoError",
     "Session",
     "connect",
     "database",

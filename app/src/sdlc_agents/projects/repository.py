@@ -82,6 +82,18 @@ class ProjectRepository:
         await self._triggers.delete_one({"_id": document["jira_project_key"]}, session=session)
 
 
+class ProjectReader:
+    """Reads projects, encrypted tokens included."""
+
+    def __init__(self, db: Database) -> None:
+        self._projects = db["projects"]
+
+    async def find(self, jira_project_key: str) -> Document | None:
+        """The project of a Jira project; None when none is registered."""
+        with translate_errors():
+            return await self._projects.find_one({"jira_project_key": {"$eq": jira_project_key}})
+
+
 class CheckRepository:
     """Requests to check a project, which the configuration API writes and a consumer answers; they expire."""
 

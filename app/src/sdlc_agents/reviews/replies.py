@@ -7,7 +7,7 @@ from sdlc_agents.developments.model import RunFailedError
 from sdlc_agents.forges.model import ForgeError, ForgeUnavailableError
 from sdlc_agents.kernel.errors import ServiceError
 from sdlc_agents.kernel.mongo import Document
-from sdlc_agents.projects.reader import ProjectReader
+from sdlc_agents.projects.repository import ProjectReader
 from sdlc_agents.reviews.access import ForgeAccess
 from sdlc_agents.runs.figures import cost, duration
 from sdlc_agents.runs.harmless import harmless

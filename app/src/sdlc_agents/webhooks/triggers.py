@@ -9,10 +9,9 @@ import asyncio
 from contextlib import suppress
 
 import structlog
-from pymongo.errors import PyMongoError
 
 from sdlc_agents.kernel.errors import ServiceError, UnavailableError
-from sdlc_agents.kernel.mongo import Database, Document, translate_errors
+from sdlc_agents.kernel.mongo import Database, Document, MongoError, translate_errors
 from sdlc_agents.webhooks.payload import TriggerRule
 
 REFRESH_SECONDS = 1.0
@@ -56,7 +55,7 @@ class ProjectTriggers:
             try:
                 await self.refresh()
                 well = True
-            except (ServiceError, PyMongoError) as error:
+            except (ServiceError, MongoError) as error:
                 if well:
                     log.warning("triggers_not_read", error=str(error))
                 well = False

@@ -38,7 +38,7 @@ from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.encryption import FieldCipher
 from sdlc_agents.kernel.errors import ServiceError, UnavailableError
 from sdlc_agents.kernel.waiting import to_the_end
-from sdlc_agents.projects.reader import ProjectReader
+from sdlc_agents.projects.repository import ProjectReader
 from sdlc_agents.projects.repository_selection import choose_repository, find_repository
 from sdlc_agents.runs.protocol import Check, Failed, Finished, JobRequest, Started
 from sdlc_agents.spending.repository import SpendingRepository

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
-from bson import ObjectId
 
 from sdlc_agents.consumer.run.repository import TranscriptRepository
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.errors import UnavailableError
+from sdlc_agents.kernel.ids import new_object_id
 from sdlc_agents.kernel.mongo import Document
 from sdlc_agents.kernel.waiting import to_the_end
 from sdlc_agents.runs.protocol import Event, Message, to_line
@@ -59,7 +59,7 @@ class Transcript:
                 document[name] = self._redact(document[name])
         # With an id from here, storing it a second time after a lost answer changes nothing.
         self._waiting.append(
-            {"_id": ObjectId(), **self._about, "seq": self._count, **document, "stored_at": now()},
+            {"_id": new_object_id(), **self._about, "seq": self._count, **document, "stored_at": now()},
         )
         self._count += 1
 
