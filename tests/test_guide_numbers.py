@@ -53,9 +53,23 @@ def wiring() -> dict[str, Any]:
     return {key: value for path in files for key, value in yaml.safe_load(path.read_text(encoding="utf-8")).items()}
 
 
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
 def defaults(role: str) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8"))
     return found
+
+
+@pytest.mark.parametrize(
+    ("role", "variable", "guide"),
+    [("docker", "__docker_oldest", "20.10"), ("rabbitmq", "__rabbitmq_minimum_version", "3.12")],
+)
+def test_the_oldest_version_that_is_taken_is_not_below_the_guides(role: str, variable: str, guide: str) -> None:
+    internal = yaml.safe_load((ROOT / f"roles/{role}/vars/main.yml").read_text(encoding="utf-8"))
+    assert numbers(internal[variable]) >= numbers(guide)
+    assert numbers(wiring()["versions_mongodb"].removesuffix(".*")) >= numbers("7.0")
 
 
 @pytest.mark.parametrize("tier", TIERS)
