@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "check_commits"
+SCRIPT = Path(__file__).resolve().parent.parent / "check_commits"
 GOOD = "Refuse a second key\n\nTwo keys with one name made the audit log ambiguous."
 # Neither the settings nor the hooks of who runs the tests.
 ENVIRONMENT = {
