@@ -5,8 +5,7 @@ SHELL := /bin/bash
 # Molecule and Ansible find the toolchain of this checkout first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-export PYTHONPATH := $(CURDIR)/molecule
-LAB := .venv/bin/python -m lab
+LAB := .venv/bin/lab
 # What the environment's inventory is: make deploy INVENTORY=inventories/production
 INVENTORY ?= inventories/appliance
 
@@ -57,11 +56,11 @@ lock: ## Lock requirements.in and app/requirements*.in again, with hashes
 docs: venv ## Make docs/variables.md and the roles' variable tables from the argument_specs
 	@.venv/bin/python scripts/document_variables --write
 bench-deploy: venv ## Measure the deployment's times; writes docs/benchmarks/deploy.md
-	@.venv/bin/python -m lab bench-deploy
+	@$(LAB) bench-deploy
 bench-ingest: venv ## Measure how fast tickets are taken; writes docs/benchmarks/ingest.md. BENCH_QUICK=1 only shows
 	@scripts/bootstrap bench
 	@cd app && ../.venv-bench/bin/python -m benchmarks
 bench-agent: venv venv-app ## Measure what runs add to the agent's time; writes docs/benchmarks/agent.md. BENCH_QUICK=1 only shows
 	@$(LAB) test-services up >/dev/null
 	@$(LAB) gitea
-	@cd app && PYTHONPATH=src:tests ../.venv-app/bin/python -m benchmarks.agent
+	@cd app && PYTHONPATH=tests ../.venv-app/bin/python -m benchmarks.agent

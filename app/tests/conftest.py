@@ -50,7 +50,6 @@ def _lab() -> dict[str, str]:
     answer = subprocess.run(
         [sys.executable, "-m", "lab", "test-services", "up"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "molecule")},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -10,13 +10,14 @@ import aio_pika
 import httpx
 import orjson
 import pytest
+from lab.services.jira import server as jira_server
 
 from sdlc_agents.kernel import amqp
 from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.kernel.serving import serve
 from support.agents import Developments, GatewayProcess, RunnerProcesses
 from support.backends import Broker
-from support.lab import JIRA_TOKEN, Gitea, GiteaRepository, comments, lab_module
+from support.lab import JIRA_TOKEN, Gitea, GiteaRepository, comments
 from support.relay import EgressProxy
 from support.waiting import until
 
@@ -101,7 +102,7 @@ def bash(command: str) -> str:
 @asynccontextmanager
 async def jira_with_a_ticket() -> AsyncIterator[tuple[int, httpx.AsyncClient, str]]:
     """The lab's Jira on loopback: its port, a client of its REST API, and the key of a ticket in it."""
-    application = lab_module("services.jira.server").build(JIRA_TOKEN)
+    application = jira_server.build(JIRA_TOKEN)
     headers = {"Authorization": f"Bearer {JIRA_TOKEN}"}
     async with (
         serve(application, port=0, host="127.0.0.1") as port,

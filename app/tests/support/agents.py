@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 import trustme
+from lab.services.gitea import local
 
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.encryption import FieldCipher
 from sdlc_agents.kernel.mongo import Database
 from support.backends import EveryService
-from support.lab import API_KEY, Gitea, GiteaRepository, lab_module, scripted_claude
+from support.lab import API_KEY, Gitea, GiteaRepository, scripted_claude
 from support.processes import Service, free_port, service
 from support.relay import EgressProxy, egress_proxy, tls_front
 
@@ -42,7 +43,6 @@ def authority_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFacto
 def gitea(authority: trustme.CA, authority_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gitea]:
     """A real Gitea behind TLS, started (and built, where the lab's cache lacks it) by the lab's code."""
     directory = tmp_path_factory.mktemp("gitea")
-    local = lab_module("services.gitea.local")
     plain = local.start_local(directory, free_port())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)

@@ -11,11 +11,11 @@ import pymongo
 from aio_pika.connection import make_url
 from aio_pika.exceptions import AMQPError
 from aiormq.exceptions import AMQPException
+from lab import backends, downloads
 from pymongo.errors import OperationFailure, PyMongoError
 
 from sdlc_agents.kernel import amqp
 from sdlc_agents.kernel.mongo import Document
-from support.lab import lab_module
 from support.processes import free_port
 from support.waiting import until
 
@@ -55,7 +55,7 @@ class Engine:
 @asynccontextmanager
 async def mongod() -> AsyncIterator[Engine]:
     """A replica set of one member."""
-    folder = (await asyncio.to_thread(lab_module("downloads").mongod)).parent
+    folder = (await asyncio.to_thread(downloads.mongod)).parent
     port = free_port()
     url = f"mongodb://127.0.0.1:{port}/?replicaSet=rs0"
 
@@ -110,7 +110,7 @@ async def rabbitmq() -> AsyncIterator[Engine]:
 @asynccontextmanager
 async def _container(kind: str, port: int, script: str, *arguments: str) -> AsyncIterator[str]:
     name = f"sdlc-private-{kind}-{secrets.token_hex(4)}"
-    image = await asyncio.to_thread(lab_module("backends").image)
+    image = await asyncio.to_thread(backends.image)
     published = f"--publish=127.0.0.1:{port}:{port}"
     try:
         command = ("sh", "-c", script.format(port=port))

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from lab import outside as outside_host
 from testinfra.host import Host
+
+from lab import outside as outside_host
 
 PUBLIC = {22, 80, 443}
 PROBE = """

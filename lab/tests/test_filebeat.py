@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lab.filebeat import cli, event, parsers, processors, settings
 from lab.filebeat.options import ConfigError
 from lab.filebeat.parsers import Message

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-CHECKOUT = PACKAGE.parent.parent
+CHECKOUT = PACKAGE.parents[2]
 SERVICES = PACKAGE / "services"
 
 

@@ -10,7 +10,7 @@ import pytest
 from lab.services.https import Answer
 from lab.services.httpserver import Server
 from lab.services.logs import bulk, server
-from lab.services.tests.conftest import Client
+from services.client import Client
 
 PASSWORD, API_KEY = "a-password", "an-id:a-key"
 INDEX = "sdlc-agent-2026.11.23"

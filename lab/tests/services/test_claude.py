@@ -10,7 +10,7 @@ import pytest
 from lab.services.claude import server
 from lab.services.https import Answer
 from lab.services.httpserver import Server
-from lab.services.tests.conftest import Client
+from services.client import Client
 
 KEY = "sk-ant-lab-test"
 HEADERS = {"anthropic-version": "2023-06-01", "x-api-key": KEY}

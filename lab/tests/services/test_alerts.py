@@ -16,7 +16,7 @@ from lab.services.alerts import mail
 from lab.services.alerts.server import Alerts, build
 from lab.services.https import Answer
 from lab.services.httpserver import Server
-from lab.services.tests.conftest import Client, close
+from services.client import Client, close
 
 TOKEN = "a-token"
 AUTH = {"authorization": f"Bearer {TOKEN}"}

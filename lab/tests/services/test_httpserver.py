@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.services.httpserver import Request, Response, Server
-from lab.services.tests.conftest import Client
+from services.client import Client
 
 LIMIT = 1000
 Serve = Callable[[Server], Client]

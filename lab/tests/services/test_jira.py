@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import os
 import ssl
 import subprocess
 import sys
@@ -14,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from lab import paths
 from lab.services import https, tls
 from lab.services.httpserver import Request, Response, Server
 from lab.services.jira import payload, server
 from lab.services.jira.send_webhook import send_webhook
-from lab.services.tests.conftest import close
+from services.client import close
 
 SECRET = "a webhook's secret"
 TICKET = payload.Ticket("SHOP-1", "Take off ten percent: ü", "Please.", ("shop",))
@@ -106,10 +104,7 @@ def test_the_command_takes_the_secret_from_standard_input(
         *("--url", f"https://appliance:{target.port}{path}", "--ca", str(tmp_path / "pki/ca.crt")),
         *("--secret-file", "-", "--key", "SHOP-1", "--summary", "Discount"),
     ]
-    environment = {**os.environ, "PYTHONPATH": str(paths.PACKAGE.parent)}
-    done = subprocess.run(
-        command, input=f"{SECRET}\n", capture_output=True, text=True, env=environment, check=False, timeout=60
-    )
+    done = subprocess.run(command, input=f"{SECRET}\n", capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (status, "")
     assert "accepted" in done.stdout
     assert SECRET not in done.stdout

@@ -1,4 +1,4 @@
-"""Run the lab's command line: ``PYTHONPATH=molecule python -m lab``."""
+"""Run the lab's command line: ``python -m lab``, or ``lab``."""
 
 from __future__ import annotations
 

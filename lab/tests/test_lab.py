@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from lab import engine, hosts, inventory, process
 from lab.console import LabError
 from lab.mirror import debs, wheels
