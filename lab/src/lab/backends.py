@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from lab import containers, downloads, engine, images, paths
+from lab import containers, downloads, engine, images, paths, snapshot
 from lab.console import say, step
 from lab.process import content_key, locked, write
 from lab.services import tls
@@ -49,7 +49,7 @@ def up() -> Backends:
         certificate = (folder / "tls.crt").read_text()
         key = content_key(programs, program.read_text(), certificate)
         with step("MongoDB and RabbitMQ for tests"):
-            containers.ensure(CONTAINER, key, _arguments(programs, folder, program, mongod))
+            containers.ensure(_container(programs, folder, program, mongod), key)
             probe = ["test", "-e", "/run/lab/ready"]
             containers.wait_for(CONTAINER, probe, "MongoDB and RabbitMQ answer", timeout=150)
     mongo = quote((folder / "mongodb_password").read_text().strip())
@@ -74,14 +74,23 @@ def down() -> None:
         say("the test services are gone")
 
 
-def _arguments(programs: str, folder: Path, program: Path, mongod: Path) -> list[str]:
-    return [
-        *("--hostname", "backends", "--network", engine.NETWORK, "--ip", ADDRESS),
-        *("--network-alias", NAME, "--env", f"LAB_ADDRESS={ADDRESS}", "--tmpfs", "/run"),
-        *("--volume", f"{folder}:/lab/secrets:ro", "--volume", f"{mongod.parent}:/lab/mongod:ro"),
-        *("--volume", f"{program}:/lab/backends.py:ro"),
-        *(programs, "python3", "/lab/backends.py"),
-    ]
+def _container(programs: str, folder: Path, program: Path, mongod: Path) -> containers.Container:
+    code = snapshot.of([program])
+    return containers.Container(
+        name=CONTAINER,
+        image=programs,
+        hostname="backends",
+        address=ADDRESS,
+        aliases=[NAME],
+        command=["python3", "/lab/backends.py"],
+        environment={"LAB_ADDRESS": ADDRESS},
+        binds=[
+            f"{folder}:/lab/secrets:ro",
+            f"{mongod.parent}:/lab/mongod:ro",
+            f"{code / program.relative_to(paths.PACKAGE)}:/lab/backends.py:ro",
+        ],
+        options={"tmpfs": {"/run": ""}},
+    )
 
 
 def _secrets() -> Path:

@@ -1,15 +1,27 @@
-"""The Docker engine that carries the lab: any that answers, else one started here."""
+"""The Docker engine that carries the lab: any that answers, else one started here.
+
+`client` is the only way to it. The command line `docker` is left to `lab exec-outside`, which hands over the
+terminal's streams, and to those who look at the lab by hand.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException, NotFound
+from docker.types import IPAMConfig, IPAMPool
+from requests import RequestException
 
 from lab import machine, paths
 from lab.console import LabError, say, step
-from lab.process import attempt, locked, run, succeeds, wait_until, write
+from lab.process import locked, run, wait_until, write
 
 NETWORK = "sdlc-lab"
 SUBNET = "10.212.0.0/24"
@@ -18,6 +30,9 @@ GATEWAY = "10.212.0.1"
 _RUN_FOLDER = Path("/var/run/docker")
 _SOCKET = Path("/var/run/docker.sock")
 _PID_FILE = Path("/var/run/docker.pid")
+
+# Removing a host's disk, or importing an image, takes long on a machine that is busy.
+_SECONDS = 600
 
 # What systemd and a Docker engine need inside a container, where the machine itself lacks a
 # capability (CAP_SYS_RESOURCE, mostly) and `--privileged` is therefore refused.
@@ -30,9 +45,33 @@ _CAPABILITIES = (
 )
 
 
+@contextmanager
+def client(seconds: int = _SECONDS) -> Iterator[docker.DockerClient]:
+    """A client of the engine: the one that DOCKER_HOST names, or this machine's own.
+
+    Args:
+        seconds: How long the engine may take for one answer.
+
+    Raises:
+        LabError: No engine answers, or it refuses what it is asked for; the message has its words.
+    """
+    try:
+        connected = docker.from_env(timeout=seconds)
+    except (DockerException, RequestException) as error:
+        raise LabError(f"no Docker engine answers: {error}", "start one, or let the lab do it: lab engine") from error
+    try:
+        yield connected
+    except APIError as error:
+        raise LabError(f"the Docker engine refused: {error.explanation or error}") from error
+    except (DockerException, RequestException) as error:
+        raise LabError(f"the Docker engine could not be asked: {error}") from error
+    finally:
+        connected.close()
+
+
 def ensure() -> None:
     """Have an engine that answers, and the lab's network on it."""
-    machine.install_tools()
+    machine.install_tools(engine_answers=answers())
     with locked("engine"):
         if not answers():
             _start()
@@ -41,7 +80,11 @@ def ensure() -> None:
 
 def answers() -> bool:
     """Whether a Docker engine answers."""
-    return succeeds(["docker", "version"])
+    try:
+        with client(seconds=10) as engine:
+            return engine.ping()
+    except LabError:
+        return False
 
 
 def stop() -> None:
@@ -57,37 +100,45 @@ def stop() -> None:
         say("the Docker engine was stopped")
 
 
-def host_flags(image: str) -> list[str]:
-    """The `docker run` flags with which a container of *image* can be a whole host.
+def host_options(image: str) -> dict[str, Any]:
+    """The options of `containers.Container` with which a container of *image* can be a whole host.
 
-    Whether the machine allows `--privileged` is found out by trying, once an engine and kernel.
+    Whether the machine allows privileged containers is found out by trying, once an engine and kernel.
     """
-    version = run(["docker", "info", "--format", "{{.CgroupVersion}} {{.KernelVersion}} {{.ID}}"])
-    cgroups, _, identity = version.strip().partition(" ")
-    memory = paths.cache("engine", "privileged.json")
-    known: dict[str, bool] = json.loads(memory.read_text()) if memory.is_file() else {}
-    if identity not in known:
-        trial = ["--rm", "--entrypoint", "/bin/true", image]
-        run(["docker", "run", *trial], hint="the engine cannot run any container: see its log")
-        known = {identity: succeeds(["docker", "run", "--privileged", *trial])}
-        write(memory, json.dumps(known))
-    flags = [
-        *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),  # noqa: S108 - in the host
-        *("--stop-signal", "SIGRTMIN+3"),
-    ]
-    if cgroups == "1":
-        flags += ["--volume", "/sys/fs/cgroup:/sys/fs/cgroup:ro"]
+    with client() as engine:
+        facts = engine.info()
+        identity = f"{facts['KernelVersion']} {facts['ID']}"
+        memory = paths.cache("engine", "privileged.json")
+        known: dict[str, bool] = json.loads(memory.read_text()) if memory.is_file() else {}
+        if identity not in known:
+            known = {identity: _allows_privileged(engine, image)}
+            write(memory, json.dumps(known))
+    options: dict[str, Any] = {"tmpfs": {"/run": "", "/run/lock": "", "/tmp": "exec"}}  # noqa: S108 - in the host
+    if facts["CgroupVersion"] == "1":
+        options["binds"] = ["/sys/fs/cgroup:/sys/fs/cgroup:ro"]
     else:
-        flags += ["--cgroupns", "private"]
+        options["cgroupns"] = "private"
     if known[identity]:
-        return [*flags, "--privileged"]
-    return [
-        *flags,
-        *("--cap-drop", "ALL"),
-        *(f"--cap-add={capability}" for capability in _CAPABILITIES.split()),
-        *("--security-opt", "seccomp=unconfined", "--security-opt", "systempaths=unconfined"),
-        *("--device-cgroup-rule", "a *:* rwm"),
-    ]
+        return {**options, "privileged": True}
+    return {
+        **options,
+        "cap_drop": ["ALL"],
+        "cap_add": _CAPABILITIES.split(),
+        "security_opt": ["seccomp=unconfined", "systempaths=unconfined"],
+        "device_cgroup_rules": ["a *:* rwm"],
+    }
+
+
+def _allows_privileged(engine: docker.DockerClient, image: str) -> bool:
+    try:
+        engine.containers.run(image, entrypoint="/bin/true", remove=True)
+    except DockerException as error:
+        raise LabError(f"the engine cannot run any container: {error}", "see its log") from error
+    try:
+        engine.containers.run(image, entrypoint="/bin/true", remove=True, privileged=True)
+    except DockerException:
+        return False
+    return True
 
 
 def _start() -> None:
@@ -153,19 +204,23 @@ def _running(pid_file: Path, name: str) -> int | None:
 
 
 def _ensure_network() -> None:
-    if succeeds(["docker", "network", "inspect", NETWORK]):
-        return
-    created = attempt(
-        [
-            *("docker", "network", "create", "--driver", "bridge"),
-            *("--subnet", SUBNET, "--gateway", GATEWAY),
-            *("--opt", f"com.docker.network.driver.mtu={machine.mtu()}"),
-            *("--opt", f"com.docker.network.bridge.name={NETWORK}"),
-            NETWORK,
-        ]
-    )
-    if created.returncode != 0:
-        raise LabError(
-            f"the network {NETWORK} ({SUBNET}) could not be made: {created.stderr.strip()}",
-            "remove what uses these addresses (`ip route`, `docker network ls`), then try again",
-        )
+    with client() as engine:
+        try:
+            engine.networks.get(NETWORK)
+        except NotFound:
+            pool = IPAMPool(subnet=SUBNET, gateway=GATEWAY)
+            try:
+                engine.networks.create(
+                    NETWORK,
+                    driver="bridge",
+                    ipam=IPAMConfig(pool_configs=[pool]),
+                    options={
+                        "com.docker.network.driver.mtu": str(machine.mtu()),
+                        "com.docker.network.bridge.name": NETWORK,
+                    },
+                )
+            except APIError as error:
+                raise LabError(
+                    f"the network {NETWORK} ({SUBNET}) could not be made: {error.explanation}",
+                    "remove what uses these addresses (`ip route`, `docker network ls`), then try again",
+                ) from error

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import engine, images, paths
+from docker.errors import NotFound
+
+from lab import containers, engine, images, paths
 from lab.console import LabError, say, step
 from lab.mirror import server
-from lab.process import attempt, locked, run, succeeds, wait_until, write
+from lab.process import locked, run, wait_until, write
 
 APPLIANCE = "appliance"
-_LABEL = "sdlc-lab.host"
+_LABEL, _ADDRESS, _SUITE = "sdlc-lab.host", "sdlc-lab.address", "sdlc-lab.suite"
 _FIXED = {APPLIANCE: "10.212.0.10"}
 _FIRST_FREE, _LAST_FREE = 20, 250
 
@@ -34,11 +37,18 @@ def container(name: str) -> str:
 
 def known() -> list[Host]:
     """All test hosts on this machine's engine, by name."""
-    labels = (_LABEL, "sdlc-lab.address", "sdlc-lab.suite")
-    columns = "\t".join([*(f'{{{{.Label "{label}"}}}}' for label in labels), "{{.State}}"])
-    listed = run(["docker", "ps", "--all", "--filter", f"label={_LABEL}", "--format", columns])
-    rows = sorted(line.split("\t") for line in listed.splitlines())
-    return [Host(name, address, suite, state == "running") for name, address, suite, state in rows]
+    with engine.client() as client:
+        found = client.containers.list(all=True, filters={"label": _LABEL}, ignore_removed=True)
+    hosts = (
+        Host(
+            name=host.labels[_LABEL],
+            address=host.labels[_ADDRESS],
+            suite=host.labels[_SUITE],
+            running=host.status == "running",
+        )
+        for host in found
+    )
+    return sorted(hosts, key=lambda host: host.name)
 
 
 def create(name: str, suite: str = "trixie", address: str = "") -> Host:
@@ -62,11 +72,11 @@ def create(name: str, suite: str = "trixie", address: str = "") -> Host:
         elif found.suite != suite or (address and found.address != address):
             raise LabError(
                 f"host {name} exists with suite {found.suite} and address {found.address}",
-                f"destroy it first: python -m lab host destroy {name}",
+                f"destroy it first: lab host destroy {name}",
             )
         elif not found.running:
             say(f"starting host {name}")
-            run(["docker", "start", container(name)])
+            containers.restart(container(name))
     _name_server(name)
     _wait_for_boot(name)
     _authorize(name, found.address)
@@ -125,47 +135,53 @@ def _address(name: str, wanted: str) -> str:
 
 
 def _run(host: Host, image: str) -> None:
-    command = [
-        *("docker", "run", "--detach", "--name", container(host.name), "--hostname", host.name),
-        *("--network", engine.NETWORK, "--ip", host.address, "--network-alias", host.name),
-        *("--label", f"{_LABEL}={host.name}", "--label", f"sdlc-lab.address={host.address}"),
-        *("--label", f"sdlc-lab.suite={host.suite}"),
-        *("--volume", f"{_volume(host.name)}:/var/lib/docker"),
-        *engine.host_flags(image),
-        image,
-    ]
-    try:
-        run(command, hint="see the engine's log: " + str(paths.cache("engine", "dockerd.log")))
-    except LabError:
-        _remove(host.name)
-        raise
+    containers.start(
+        containers.Container(
+            name=container(host.name),
+            image=image,
+            hostname=host.name,
+            address=host.address,
+            aliases=[host.name],
+            binds=[f"{_volume(host.name)}:/var/lib/docker"],
+            options=engine.host_options(image),
+            stop_signal="SIGRTMIN+3",
+        ),
+        {_LABEL: host.name, _ADDRESS: host.address, _SUITE: host.suite},
+    )
 
 
 def _name_server(name: str) -> None:
     """Have the host ask the lab's name server, which its own containers can reach as well."""
-    inside = ["docker", "exec", container(name), "sh", "-c"]
     # Until the host's init has unmounted Docker's file, a write would go there and be lost.
     own = "! grep -q ' /etc/resolv.conf ' /proc/mounts && [ -s /etc/resolv.conf ]"
-    wait_until(lambda: succeeds([*inside, own]), f"host {name} has files of its own", timeout=30)
+    wait_until(lambda: _shell(name, own).status == 0, f"host {name} has files of its own", timeout=30)
     dockers = "grep -q '^nameserver 127.0.0.11' /etc/resolv.conf"
-    run([*inside, f"! {dockers} || echo nameserver {server.ADDRESS} > /etc/resolv.conf"])
+    _checked(name, f"! {dockers} || echo nameserver {server.ADDRESS} > /etc/resolv.conf")
+
+
+def _shell(name: str, script: str, **environment: str) -> containers.Told:
+    return containers.execute(container(name), "sh", "-c", script, environment=environment)
+
+
+def _checked(name: str, script: str, **environment: str) -> str:
+    """What *script* printed on the host, where it succeeded."""
+    told = _shell(name, script, **environment)
+    if told.status != 0:
+        raise LabError(f"a script on host {name} failed with status {told.status}:\n{told.output}\n{script}")
+    return told.output
 
 
 def _remove(name: str) -> None:
-    attempt(["docker", "rm", "--force", "--volumes", container(name)])
-    if succeeds(["docker", "volume", "inspect", _volume(name)]):
-        run(["docker", "volume", "rm", "--force", _volume(name)])
+    containers.remove(container(name))
+    with engine.client() as client, suppress(NotFound):
+        client.volumes.get(_volume(name)).remove(force=True)
 
 
 def _wait_for_boot(name: str) -> None:
-    inside = ["docker", "exec", container(name)]
-
     def booted() -> bool:
-        asked = attempt([*inside, "systemctl", "is-system-running"])
-        if "No such container" in asked.stderr or "is not running" in asked.stderr:
-            tail = attempt(["docker", "logs", "--tail", "20", container(name)])
-            raise LabError(f"host {name} stopped while it booted:\n{tail.stdout}{tail.stderr}")
-        return asked.stdout.strip() in {"running", "degraded"}
+        if not containers.runs(container(name)):
+            raise LabError(f"host {name} stopped while it booted:\n{containers.last_words(container(name))}")
+        return _shell(name, "systemctl is-system-running").output.strip() in {"running", "degraded"}
 
     with step(f"booting host {name}"):
         hint = f"look at it: docker exec {container(name)} journalctl --no-pager | tail -50"
@@ -174,24 +190,22 @@ def _wait_for_boot(name: str) -> None:
 
 def _authorize(name: str, address: str) -> None:
     """Let the lab's key in, and remember the host's key."""
-    public = paths.state("ssh", "id_ed25519.pub")
     ssh_key()
     script = """
 set -eu
 install -d -m 0700 /root/.ssh
 touch /root/.ssh/authorized_keys
 chmod 0600 /root/.ssh/authorized_keys
-key=$(cat)
-grep -qxF "$key" /root/.ssh/authorized_keys || printf '%s\\n' "$key" >> /root/.ssh/authorized_keys
+grep -qxF "$LAB_KEY" /root/.ssh/authorized_keys || printf '%s\\n' "$LAB_KEY" >> /root/.ssh/authorized_keys
 cat /etc/ssh/ssh_host_ed25519_key.pub
 """
-    told = run(["docker", "exec", "-i", container(name), "sh", "-c", script], stdin=public.read_text())
-    kind, key = told.split()[:2]
+    public = paths.state("ssh", "id_ed25519.pub").read_text().strip()
+    kind, key = _checked(name, script, LAB_KEY=public).split()[:2]
     with locked("hosts"):
         lines = [*_other_known_hosts(name), f"{name},{address} {kind} {key}\n"]
         write(_known_hosts(), "".join(lines), mode=0o600)
     wait_until(
-        lambda: succeeds(["docker", "exec", container(name), "systemctl", "is-active", "ssh"]),
+        lambda: _shell(name, "systemctl is-active ssh").status == 0,
         f"sshd of host {name} runs",
         timeout=30,
         hint=f"look at it: docker exec {container(name)} systemctl status ssh",

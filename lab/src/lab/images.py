@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
-from lab import machine, paths
+from docker.errors import APIError, ImageNotFound
+
+from lab import engine, machine, paths
 from lab.console import LabError, step
-from lab.process import attempt, content_key, locked, run, succeeds, write
+from lab.process import content_key, locked, run, write
 
 SUITES = ("trixie", "bookworm")
 
@@ -69,7 +73,7 @@ def _image(name: str, suite: str, packages: Sequence[str], hooks: Sequence[str],
     key = content_key(*sources, *packages, *hooks, command)
     image = f"sdlc-lab-{name}:{key}"
     with locked(f"image-{name}"):
-        if succeeds(["docker", "image", "inspect", image]):
+        if _exists(image):
             return image
         archive = paths.cache("images", f"{name}.tar")
         with step(f"making the image {image} from Debian's packages"):
@@ -81,10 +85,34 @@ def _image(name: str, suite: str, packages: Sequence[str], hooks: Sequence[str],
                 ],
                 hint="check that this machine's apt sources can be reached, then try again",
             )
-            change = f"CMD {json.dumps([command])}"
-            run(["docker", "import", "--change", change, str(archive), image])
+            _import(archive, image, command)
         archive.unlink()
-        listed = run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"sdlc-lab-{name}"])
-        for older in set(listed.split()) - {image}:
-            attempt(["docker", "image", "rm", older])  # refused while a container uses it
+        _remove_others(f"sdlc-lab-{name}", image)
     return image
+
+
+def _exists(image: str) -> bool:
+    with engine.client() as client:
+        try:
+            client.images.get(image)
+        except ImageNotFound:
+            return False
+    return True
+
+
+def _import(archive: Path, image: str, command: str) -> None:
+    repository, _, tag = image.partition(":")
+    with engine.client() as client:
+        told = client.api.import_image_from_file(
+            str(archive), repository=repository, tag=tag, changes=[f"CMD {json.dumps([command])}"]
+        )
+    # The engine answers 200 and tells of a failure in the stream that follows.
+    if not _exists(image):
+        raise LabError(f"the image {image} could not be imported: {told}", "check that the disk is not full")
+
+
+def _remove_others(repository: str, image: str) -> None:
+    with engine.client() as client:
+        for tag in {tag for found in client.images.list(name=repository) for tag in found.tags} - {image}:
+            with contextlib.suppress(APIError):  # refused while a container uses it
+                client.images.remove(tag)

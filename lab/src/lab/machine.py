@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from lab.console import LabError, step
-from lab.process import attempt, locked, run, succeeds
+from lab.process import attempt, locked, run
 
 CA_FOLDER = Path("/usr/local/share/ca-certificates")
 
@@ -34,10 +34,10 @@ class AptMirror:
     security: str
 
 
-def install_tools() -> None:
-    """Install, by apt, those of the lab's tools that this machine lacks."""
+def install_tools(*, engine_answers: bool) -> None:
+    """Install, by apt, those of the lab's tools that this machine lacks; an engine only where none answers."""
     wanted = dict(_TOOLS)
-    if succeeds(["docker", "version"]):
+    if engine_answers:
         del wanted["dockerd"]
     missing = sorted({package for tool, package in wanted.items() if not shutil.which(tool)})
     if not missing and shutil.which("docker"):

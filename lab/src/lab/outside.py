@@ -18,18 +18,23 @@ _PACKAGES = ("curl", "openssl", "netcat-openbsd", "nmap", "openssh-client", "pyt
 def up() -> str:
     """Have the container, with tools to try doors with; its name."""
     engine.ensure()
-    image = images.programs("outside", _PACKAGES)
-    arguments = [
-        *("--hostname", "outside", "--network", engine.NETWORK, "--ip", ADDRESS),
-        *("--network-alias", "outside.lab", "--dns", server.ADDRESS, image, "sleep", "infinity"),
-    ]
+    wanted = containers.Container(
+        name=CONTAINER,
+        image=images.programs("outside", _PACKAGES),
+        hostname="outside",
+        address=ADDRESS,
+        aliases=["outside.lab"],
+        command=["sleep", "infinity"],
+        options={"dns": [server.ADDRESS]},
+    )
     with locked("outside"):
-        containers.ensure(CONTAINER, content_key(*arguments), arguments)
+        containers.ensure(wanted, content_key(repr(wanted)))
     return CONTAINER
 
 
 def run(command: Sequence[str]) -> int:
     """Run *command* there, with this terminal's streams, and return its exit status."""
+    # By the command line: the SDK cannot hand a terminal over, nor end the standard input of a command alone.
     return subprocess.run(["docker", "exec", "-i", up(), *command], check=False).returncode
 
 

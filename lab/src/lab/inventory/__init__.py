@@ -50,7 +50,7 @@ def of(described: Sequence[str]) -> Path:
     known = {host.name: host for host in hosts.known()}
     missing = [name for name in claims if name not in known]
     if missing:
-        raise LabError(f"no such host: {', '.join(missing)}", f"make it: python -m lab host create {missing[0]}")
+        raise LabError(f"no such host: {', '.join(missing)}", f"make it: lab host create {missing[0]}")
     return write([known[name] for name in claims], folder(list(claims)), claims)
 
 

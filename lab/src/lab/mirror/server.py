@@ -89,15 +89,21 @@ def up() -> None:
         for name, content in files.items():
             write(configuration / name, content)
         start = "dnsmasq --conf-file=/lab/dnsmasq.conf --user=root && exec nginx -c /lab/nginx.conf -g 'daemon off;'"
-        arguments = [
-            *("--hostname", "mirror", "--network", engine.NETWORK, "--ip", ADDRESS),
-            *("--volume", f"{configuration}:/lab:ro", "--volume", f"{folder}:/mirror:ro"),
-            *("--volume", f"{cache}:/cache", "--volume", f"{certificate}:/tls/mirror.crt:ro"),
-            *("--volume", f"{key}:/tls/mirror.key:ro"),
-            *(image, "sh", "-c", start),
-        ]
-        stamp = content_key(*arguments, *files.values(), certificate.read_text())
-        containers.ensure(CONTAINER, stamp, arguments)
+        wanted = containers.Container(
+            name=CONTAINER,
+            image=image,
+            hostname="mirror",
+            address=ADDRESS,
+            command=["sh", "-c", start],
+            binds=[
+                f"{configuration}:/lab:ro",
+                f"{folder}:/mirror:ro",
+                f"{cache}:/cache",
+                f"{certificate}:/tls/mirror.crt:ro",
+                f"{key}:/tls/mirror.key:ro",
+            ],
+        )
+        containers.ensure(wanted, content_key(repr(wanted), *files.values(), certificate.read_text()))
         ask = f"import urllib.request as r; r.urlopen('http://{ADDRESS}/healthy', timeout=2)"
         containers.wait_for(CONTAINER, ["python3", "-c", ask], "the mirror answers", timeout=60)
 

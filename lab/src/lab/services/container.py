@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from lab import containers, engine, images, paths
+from docker.types import LogConfig
+
+from lab import containers, engine, images, paths, snapshot
 from lab.console import step
-from lab.process import content_key, file_sha256, locked
+from lab.process import content_key, locked
 from lab.services import SERVICES_ADDRESS, packages, secrets, tls
 from lab.services.gitea import build
 
@@ -15,6 +17,8 @@ CONTAINER = "sdlc-lab-services"
 NAMES = ("gitea.lab", "claude.lab", "jira.lab", "logs.lab", "alerts.lab")
 
 _PACKAGES = ("nginx-light", "git")
+# Modules beside the services' own that their programs import.
+_IMPORTED = ("__init__", "console", "downloads", "machine", "paths", "process")
 _HOOKS = ('chroot "$1" useradd --system --create-home --home-dir /var/lib/gitea --user-group git',)
 
 
@@ -33,9 +37,8 @@ def up() -> None:
         directory = paths.state("services")
         secrets.ensure(directory)
         certificate, _ = tls.issue(paths.state(), "services", [*NAMES, SERVICES_ADDRESS, "localhost", "127.0.0.1"])
-        arguments = _arguments(image, directory, certificate)
-        key = content_key(*arguments, certificate.read_text(), *_code())
-        started = containers.ensure(CONTAINER, key, arguments)
+        wanted = _container(image, directory, certificate)
+        started = containers.ensure(wanted, content_key(repr(wanted), certificate.read_text()))
         with step("starting the outside services") if started else contextlib.nullcontext():
             probe = ["python3", "-m", "lab.services.probe", "/lab/secrets", "/lab/ca.crt"]
             containers.wait_for(CONTAINER, probe, "the outside services answer", timeout=240)
@@ -46,32 +49,37 @@ def down() -> None:
     containers.remove(CONTAINER)
 
 
-def _arguments(image: str, directory: Path, certificate: Path) -> list[str]:
-    gitea = build.ensure().program.parent
-    mounts = {
-        f"{paths.PACKAGE}": "/lab/code/lab:ro",
-        f"{packages.ensure()}": "/lab/python:ro",
-        f"{gitea}": "/lab/gitea:ro",
-        f"{directory}": "/lab/secrets",
-        f"{certificate}": "/lab/tls/services.crt:ro",
-        f"{certificate.with_suffix('.key')}": "/lab/tls/services.key:ro",
-        f"{certificate.with_name('ca.crt')}": "/lab/ca.crt:ro",
-    }
-    aliases = [word for name in NAMES for word in ("--network-alias", name)]
-    return [
-        *("--hostname", "services", "--network", engine.NETWORK, "--ip", SERVICES_ADDRESS, *aliases),
-        *("--env", "PYTHONPATH=/lab/code:/lab/python", "--env", "PYTHONDONTWRITEBYTECODE=1"),
-        *("--env", "PYTHONUNBUFFERED=1", "--log-opt", "max-size=10m", "--memory", "2g"),
-        *(word for source, target in mounts.items() for word in ("--volume", f"{source}:{target}")),
-        *(image, "python3", "-m", "lab.services.supervisor"),
-    ]
+def _container(image: str, directory: Path, certificate: Path) -> containers.Container:
+    # Every path is the state's, or named in the cache after what it holds: another content is another container.
+    return containers.Container(
+        name=CONTAINER,
+        image=image,
+        hostname="services",
+        address=SERVICES_ADDRESS,
+        aliases=NAMES,
+        command=["python3", "-m", "lab.services.supervisor"],
+        environment={
+            "PYTHONPATH": "/lab/code:/lab/python",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",
+        },
+        binds=[
+            f"{snapshot.of(code())}:/lab/code/lab:ro",
+            f"{packages.ensure()}:/lab/python:ro",
+            f"{build.ensure().program.parent}:/lab/gitea:ro",
+            f"{directory}:/lab/secrets",
+            f"{certificate}:/lab/tls/services.crt:ro",
+            f"{certificate.with_suffix('.key')}:/lab/tls/services.key:ro",
+            f"{certificate.with_name('ca.crt')}:/lab/ca.crt:ro",
+        ],
+        options={
+            "mem_limit": "2g",
+            "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m"}),
+        },
+    )
 
 
-def _code() -> list[str]:
-    """What the container runs: another content is another container."""
-    files = (path for path in sorted(paths.SERVICES.rglob("*")) if path.is_file())
-    return [
-        f"{path.relative_to(paths.SERVICES)} {file_sha256(path)}"
-        for path in files
-        if path.suffix in {".py", ".conf", ".txt"} and "tests" not in path.relative_to(paths.SERVICES).parts[:1]
-    ]
+def code() -> list[Path]:
+    """The files of the lab that the container runs."""
+    services = [path for path in paths.SERVICES.rglob("*") if path.suffix in {".py", ".conf", ".txt"}]
+    return [*(paths.PACKAGE / f"{name}.py" for name in _IMPORTED), *services]
