@@ -42,6 +42,8 @@ from support.proxy import CuttableProxy
 hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
 
+pytest_plugins = ("plugin",)
+
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = {"schema_version", "encryption_keys"}
 

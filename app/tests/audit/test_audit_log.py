@@ -7,9 +7,8 @@ import httpx
 import pytest
 
 from sdlc_agents.kernel.mongo import Database
+from support.apikeys import MakeKey
 from support.projects import TOKEN, project, repository
-
-from .conftest import MakeKey
 
 NEW_TOKEN = "glpat-zyxwvutsrqponmlk9876"
 

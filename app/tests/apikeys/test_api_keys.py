@@ -19,10 +19,9 @@ from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.errors import ConflictError
 from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.migrations import schema
+from support.apikeys import MakeKey
 from support.projects import project
 from support.waiting import until
-
-from .conftest import MakeKey
 
 OPERATOR = Caller("operator", "tests", frozenset(Scope), "")
 

@@ -1,6 +1,6 @@
-"""A running configuration API for tests."""
+"""A running configuration API."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -13,12 +13,8 @@ from sdlc_agents.kernel.callers import Scope
 from sdlc_agents.kernel.encryption import FieldCipher
 from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.kernel.serving import serve
-from support.agents import authority, authority_file, gitea
+from support.apikeys import MakeKey
 from support.conformance import Conformance
-
-__all__ = ["authority", "authority_file", "gitea"]
-
-MakeKey = Callable[..., Awaitable[str]]
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 import aio_pika
 import httpx
 import orjson
-import pytest
 from lab.services.jira import server as jira_server
 
 from sdlc_agents.kernel import amqp
@@ -77,21 +76,6 @@ class World:
     def logs(self) -> str:
         """What the services wrote."""
         return "".join(path.read_text() for path in self.directory.glob("*.log"))
-
-
-@pytest.fixture
-async def world(
-    gitea: Gitea,
-    gateway: GatewayProcess,
-    runners: RunnerProcesses,
-    broker: Broker,
-    proxy: EgressProxy,
-    developments: Developments,
-    db: Database,
-    tmp_path: Path,
-) -> World:
-    await runners.start()
-    return World(gitea, gateway, runners, broker, proxy, developments, db, tmp_path)
 
 
 def bash(command: str) -> str:

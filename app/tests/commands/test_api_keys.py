@@ -8,10 +8,9 @@ import orjson
 import pytest
 
 from sdlc_agents.kernel.mongo import Database
+from support.apikeys import MakeKey
 from support.backends import EveryService
 from support.processes import bare_environment
-
-from .conftest import MakeKey
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from sdlc_agents.developments.model import Outcome
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.webhooks.repository import WebhookRepository
+from support.apikeys import MakeKey
 from support.webhook_service import event
-
-from .conftest import MakeKey
 
 FAILED = Outcome(status="failed", kind="no_change", error_message="nothing was changed", attempt_cost_usd=0.5)
 DONE = Outcome(status="completed", kind="pull_request", pr_mr_url="https://git.example/1")

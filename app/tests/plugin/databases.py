@@ -1,4 +1,4 @@
-"""A database of a test's own."""
+"""Databases beside the test process's own."""
 
 from collections.abc import AsyncIterator
 

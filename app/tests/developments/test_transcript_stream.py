@@ -21,10 +21,9 @@ from sdlc_agents.kernel.encryption import FieldCipher
 from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.kernel.serving import serve
 from sdlc_agents.webhooks.repository import WebhookRepository
+from support.apikeys import MakeKey
 from support.waiting import until
 from support.webhook_service import event
-
-from .conftest import MakeKey
 
 DONE = Outcome(status="completed", kind="pull_request", pr_mr_url="https://git.example/1")
 Frame = dict[str, str]
