@@ -1,7 +1,7 @@
 """What every test of a converged host may use.
 
 The host is the first of the lab's inventory, `.lab/inventory` unless SDLC_LAB_INVENTORY names another
-one (say `.lab/inventory-h5`, made by `python -m lab inventory h5`). It carries every group; the broker
+one (say `.lab/inventory-h5`, made by `lab inventory h5`). It carries every group; the broker
 alone may stand on another host (scenario bookworm).
 
 | fixture | what |
