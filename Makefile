@@ -5,8 +5,7 @@ SHELL := /bin/bash
 # Molecule and Ansible find the toolchain of this checkout first.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-export PYTHONPATH := $(CURDIR)/molecule
-LAB := .venv/bin/python -m lab
+LAB := .venv/bin/lab
 # What the environment's inventory is: make deploy INVENTORY=inventories/production
 INVENTORY ?= inventories/appliance
 
@@ -58,11 +57,11 @@ docs: venv ## Make what is made from code: docs/variables.md, the roles' tables,
 	@.venv/bin/python scripts/document_variables --write
 	@.venv/bin/python scripts/draw_layers --write
 bench-deploy: venv ## Measure the deployment's times; writes docs/benchmarks/deploy.md
-	@.venv/bin/python -m lab bench-deploy
+	@$(LAB) bench-deploy
 bench-ingest: venv ## Measure how fast tickets are taken; writes docs/benchmarks/ingest.md. BENCH_QUICK=1 only shows
 	@scripts/bootstrap bench
 	@cd app && ../.venv-bench/bin/python -m benchmarks
 bench-agent: venv venv-app ## Measure what runs add to the agent's time; writes docs/benchmarks/agent.md. BENCH_QUICK=1 only shows
 	@$(LAB) test-services up >/dev/null
 	@$(LAB) gitea
-	@cd app && PYTHONPATH=src:tests ../.venv-app/bin/python -m benchmarks.agent
+	@cd app && PYTHONPATH=tests ../.venv-app/bin/python -m benchmarks.agent

@@ -166,7 +166,7 @@ async def _targets() -> AsyncIterator[tuple[_Target, _Target, int]]:
         await stack.enter_async_context(
             _process(
                 ("-m", "lab.services.claude", "--port", str(api_port), "--api-key-file", str(key_file)),
-                {"PYTHONPATH": str(ROOT / "molecule")},
+                {},
                 folder / "api.log",
                 api_port,
             )

@@ -118,9 +118,8 @@ def _path(value: str | None) -> Path | None:
 
 def _lab() -> dict[str, str]:
     answer = subprocess.run(
-        [ROOT / ".venv/bin/python", "-m", "lab", "test-services", "up"],
+        [ROOT / ".venv/bin/lab", "test-services", "up"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "molecule")},
         stdout=subprocess.PIPE,
         stderr=sys.stderr,
         text=True,

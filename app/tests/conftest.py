@@ -42,6 +42,8 @@ from support.proxy import CuttableProxy
 hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
 
+pytest_plugins = ("plugin",)
+
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = {"schema_version", "encryption_keys"}
 
@@ -50,7 +52,6 @@ def _lab() -> dict[str, str]:
     answer = subprocess.run(
         [sys.executable, "-m", "lab", "test-services", "up"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "molecule")},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -12,20 +12,13 @@ import pytest
 from bson.binary import Binary
 
 from sdlc_agents.kernel.encryption import KEY_ALT_NAME, KEY_VAULT, FieldCipher, FieldEncryptionError, master_key
-from sdlc_agents.kernel.mongo import Client, Database
+from sdlc_agents.kernel.mongo import Database
 from support.backends import EveryService, MakeSettings
 from support.processes import bare_environment
 
 
 def new_master_key() -> str:
     return base64.b64encode(secrets.token_bytes(96)).decode()
-
-
-@pytest.fixture
-async def fresh(client: Client, every_service: EveryService) -> AsyncIterator[Database]:
-    name = f"{every_service.mongo_database}_rotation"
-    yield client[name]
-    await client.drop_database(name)
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ import pytest
 from sdlc_agents.commands import api_documents
 from sdlc_agents.configuration.examples import EXAMPLES
 from sdlc_agents.configuration.openapi import document
+from support.apikeys import MakeKey
 from support.conformance import Conformance
-
-from .conftest import MakeKey
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "api.md"
 DOCUMENT = document()

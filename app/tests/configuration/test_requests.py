@@ -11,12 +11,11 @@ from sdlc_agents.configuration.app import create_app
 from sdlc_agents.kernel import mongo
 from sdlc_agents.kernel.encryption import FieldCipher
 from sdlc_agents.kernel.serving import serve
+from support.apikeys import MakeKey
 from support.backends import EveryService, MakeSettings
 from support.conformance import Conformance
 from support.projects import project
 from support.proxy import CuttableProxy
-
-from .conftest import MakeKey
 
 BY_ID = "/api/projects/{project_id}"
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from consumer.conftest import StartConsumer
-from consumer.world import World, bash, jira_with_a_ticket, told_ends
 from sdlc_agents.developments.schemas import DevelopmentOutput, TranscriptEventOutput
+from support.agents import StartConsumer
 from support.lab import JIRA_TOKEN
+from support.world import World, bash, jira_with_a_ticket, told_ends
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from consumer.conftest import StartConsumer
-from consumer.world import World, bash, jira_with_a_ticket, told_ends
 from sdlc_agents.developments.service import DevelopmentService
 from sdlc_agents.kernel.callers import Caller, Scope
 from sdlc_agents.kernel.errors import ConflictError
+from support.agents import StartConsumer
 from support.lab import JIRA_TOKEN
 from support.waiting import until
+from support.world import World, bash, jira_with_a_ticket, told_ends
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -6,35 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from consumer.conftest import start_consumer
-from consumer.world import World, world
 from hostile_runs.sandbox import shut_in
 from hostile_runs.siege import Siege
-from support.agents import (
-    RunnerProcesses,
-    authority,
-    authority_file,
-    claude,
-    database_environment,
-    developments,
-    gateway,
-    gitea,
-    proxy,
-)
+from support.agents import RunnerProcesses, StartConsumer
 from support.backends import EveryService
-
-__all__ = [
-    "authority",
-    "authority_file",
-    "claude",
-    "database_environment",
-    "developments",
-    "gateway",
-    "gitea",
-    "proxy",
-    "start_consumer",
-    "world",
-]
+from support.world import World
 
 
 @pytest.fixture
@@ -49,6 +25,6 @@ async def runners(tmp_path: Path) -> AsyncIterator[RunnerProcesses]:
 
 
 @pytest.fixture
-async def siege(world: World, start_consumer: object, every_service: EveryService) -> Siege:
+async def siege(world: World, start_consumer: StartConsumer, every_service: EveryService) -> Siege:
     """Plays hostile cases in the world, and checks what must hold after each."""
     return Siege.of(world, start_consumer, every_service)

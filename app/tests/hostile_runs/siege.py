@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from consumer.conftest import StartConsumer
-from consumer.world import World, bash, jira_with_a_ticket
 from hostile_runs.attacker import Attacker
 from hostile_runs.sandbox import Namespace
+from support.agents import StartConsumer
 from support.backends import FIELD_ENCRYPTION_KEY, EveryService
 from support.lab import API_KEY, JIRA_TOKEN, GiteaRepository
 from support.waiting import until
+from support.world import World, bash, jira_with_a_ticket
 
 CANARY = "@CANARY@"
 """In files and tickets: a path that is written to by what must not run."""

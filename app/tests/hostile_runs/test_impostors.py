@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from consumer.conftest import StartConsumer
-from consumer.world import World
 from hostile_runs.attacker import Attacker
 from hostile_runs.impostor import Answer, Impostor, event, finished, impostor, repeats, says
 from sdlc_agents.consumer.run import runners as module
 from sdlc_agents.consumer.run.runners import Runners
 from sdlc_agents.runs.protocol import JobRequest
+from support.agents import StartConsumer
 from support.repositories import commit, git
+from support.world import World
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from consumer.conftest import StartConsumer
-from consumer.world import World, bash
 from sdlc_agents.kernel.clock import now
+from support.agents import StartConsumer
 from support.lab import GiteaRepository, Person
 from support.processes import Service
 from support.waiting import until
+from support.world import World, bash
 
 pytestmark = pytest.mark.timeout(240)
 

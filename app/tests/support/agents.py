@@ -1,83 +1,21 @@
-"""Fixtures of the tests around agent runs; each such folder's conftest imports what it needs."""
+"""What the tests around agent runs start, and put into the database."""
 
 import asyncio
 import hashlib
 import secrets
-import ssl
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-import trustme
-
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.encryption import FieldCipher
 from sdlc_agents.kernel.mongo import Database
-from support.backends import EveryService
-from support.lab import API_KEY, Gitea, GiteaRepository, lab_module, scripted_claude
+from support.lab import GiteaRepository
 from support.processes import Service, free_port, service
-from support.relay import EgressProxy, egress_proxy, tls_front
-
-
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    """A certificate authority of the tests."""
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def authority_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its certificate, as EXTRA_CA_FILE names one."""
-    path = tmp_path_factory.mktemp("ca") / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return path
-
-
-@pytest.fixture(scope="session")
-def gitea(authority: trustme.CA, authority_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gitea]:
-    """A real Gitea behind TLS, started (and built, where the lab's cache lacks it) by the lab's code."""
-    directory = tmp_path_factory.mktemp("gitea")
-    local = lab_module("services.gitea.local")
-    plain = local.start_local(directory, free_port())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    try:
-        with tls_front(int(plain.url.rpartition(":")[2]), context) as port:
-            admin = (directory / "admin_token").read_text(encoding="ascii").strip()
-            yield Gitea(f"https://127.0.0.1:{port}", admin, plain.token, authority_file)
-    finally:
-        local.stop_local(plain.url)
-
-
-@pytest.fixture
-async def claude() -> AsyncIterator[str]:
-    """The scripted Messages API's base URL."""
-    async with scripted_claude() as url:
-        yield url
-
-
-@pytest.fixture
-async def proxy() -> AsyncIterator[EgressProxy]:
-    """The egress proxy."""
-    async with egress_proxy() as running:
-        yield running
-
-
-@pytest.fixture
-def database_environment(every_service: EveryService) -> dict[str, str]:
-    """MONGO_* for a service's process."""
-    environment = {
-        "MONGO_URL": every_service.mongo_url.get_secret_value(),
-        "MONGO_DATABASE": every_service.mongo_database,
-    }
-    if every_service.mongo_tls_ca_file is not None:
-        environment["MONGO_TLS_CA_FILE"] = str(every_service.mongo_tls_ca_file)
-    return environment
 
 
 @dataclass(frozen=True)
@@ -88,21 +26,8 @@ class GatewayProcess:
     service: Service
 
 
-@pytest.fixture
-async def gateway(
-    claude: str, database_environment: dict[str, str], db: Database, tmp_path: Path
-) -> AsyncIterator[GatewayProcess]:
-    """The gateway as a process, in front of the scripted API."""
-    del db  # its indexes and validators are needed
-    port = free_port()
-    environment = {
-        **database_environment,
-        "LLM_GATEWAY_PORT": str(port),
-        "CLAUDE_API_URL": claude,
-        "ANTHROPIC_API_KEY": API_KEY,
-    }
-    async with service("llm-gateway", environment, tmp_path / "gateway.log") as running:
-        yield GatewayProcess(f"http://127.0.0.1:{port}", running)
+StartConsumer = Callable[..., AbstractAsyncContextManager[Service]]
+"""`async with start_consumer("name", SOME_SETTING="…") as service`: the type of the fixture."""
 
 
 class RunnerProcesses:
@@ -153,17 +78,6 @@ class RunnerProcesses:
                 self.current[url] = running
                 up.set()
                 await running.process.wait()
-
-
-@pytest.fixture
-async def runners(tmp_path: Path) -> AsyncIterator[RunnerProcesses]:
-    """Runners as processes."""
-    async with AsyncExitStack() as stack:
-        processes = RunnerProcesses(stack, tmp_path)
-        try:
-            yield processes
-        finally:
-            await processes.stop()
 
 
 async def open_job(db: Database, *, max_cost_usd: float = 5.0, seconds: float = 600, **fields: Any) -> tuple[str, str]:
@@ -270,9 +184,3 @@ class Developments:
                 if document["status"] in states:
                     return document
                 await asyncio.sleep(every)
-
-
-@pytest.fixture
-def developments(db: Database, cipher: FieldCipher, project_key: str) -> Developments:
-    """Projects and developments of the test's own."""
-    return Developments(db, cipher, project_key)

@@ -20,6 +20,8 @@ import orjson
 import pymongo
 import trustme
 from aio_pika.abc import AbstractExchange
+from lab.services.gitea import local
+from lab.services.jira import server as jira_server
 from pydantic import SecretStr
 
 from sdlc_agents.kernel import amqp
@@ -32,7 +34,7 @@ from support.agents import Developments
 from support.backends import FIELD_ENCRYPTION_KEY
 from support.engines import Engine, mongod, rabbitmq
 from support.gates import Gate, gate
-from support.lab import API_KEY, JIRA_TOKEN, Gitea, GiteaRepository, comments, lab_module, scripted_claude
+from support.lab import API_KEY, JIRA_TOKEN, Gitea, GiteaRepository, comments, scripted_claude
 from support.processes import Kept, free_port
 from support.relay import tls_front
 
@@ -175,9 +177,7 @@ async def appliance(
         await cipher.ensure_key()
 
         forge, gitea = await _forge(stack, outside)
-        tracker_port = await stack.enter_async_context(
-            serve(lab_module("services.jira.server").build(JIRA_TOKEN), port=0, host="127.0.0.1")
-        )
+        tracker_port = await stack.enter_async_context(serve(jira_server.build(JIRA_TOKEN), port=0, host="127.0.0.1"))
         names = [f"consumer-{number}" for number in range(1, consumers + 1)]
         trackers = {name: await stack.enter_async_context(gate(tracker_port)) for name in names}
         jira = await stack.enter_async_context(
@@ -270,7 +270,6 @@ async def _forge(stack: AsyncExitStack, folder: Path) -> tuple[Gate, Gitea]:
     authority = trustme.CA()
     authority_file = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(authority_file))
-    local = lab_module("services.gitea.local")
     plain = await asyncio.to_thread(local.start_local, folder, free_port())
     stack.callback(local.stop_local, plain.url)
     forge = await stack.enter_async_context(gate(_port(plain.url)))

@@ -5,17 +5,18 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import aio_pika
 import pymongo
 from aio_pika.connection import make_url
 from aio_pika.exceptions import AMQPError
 from aiormq.exceptions import AMQPException
+from lab import backends, containers, downloads, engine
 from pymongo.errors import OperationFailure, PyMongoError
 
 from sdlc_agents.kernel import amqp
 from sdlc_agents.kernel.mongo import Document
-from support.lab import lab_module
 from support.processes import free_port
 from support.waiting import until
 
@@ -41,11 +42,11 @@ class Engine:
 
     async def kill(self) -> None:
         """End its processes as `kill -9` does."""
-        await _docker("kill", "--signal=KILL", self.container)
+        await asyncio.to_thread(_kill, self.container)
 
     async def start(self) -> None:
         """Start it again; returns at once."""
-        await _docker("start", self.container)
+        await asyncio.to_thread(containers.restart, self.container)
 
     async def ready(self) -> None:
         """Return when it answers."""
@@ -55,7 +56,7 @@ class Engine:
 @asynccontextmanager
 async def mongod() -> AsyncIterator[Engine]:
     """A replica set of one member."""
-    folder = (await asyncio.to_thread(lab_module("downloads").mongod)).parent
+    folder = (await asyncio.to_thread(downloads.mongod)).parent
     port = free_port()
     url = f"mongodb://127.0.0.1:{port}/?replicaSet=rs0"
 
@@ -69,7 +70,7 @@ async def mongod() -> AsyncIterator[Engine]:
                 return bool((await client.admin.command("hello")).get("isWritablePrimary"))
         return False
 
-    async with _container("mongod", port, _MONGOD, "--volume", f"{folder}:/lab/mongod:ro") as name:
+    async with _container("mongod", port, _MONGOD, volumes=[f"{folder}:/lab/mongod:ro"]) as name:
         yield Engine(name, url, answers)
 
 
@@ -102,27 +103,27 @@ async def rabbitmq() -> AsyncIterator[Engine]:
                 await connection.close()
         return True
 
-    arguments = ("--env", "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=+S 2:2 +sbwt none +sbwtdcpu none")
-    async with _container("rabbitmq", port, _RABBITMQ, *arguments, "--hostname=private") as name:
+    environment = {"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none"}
+    async with _container("rabbitmq", port, _RABBITMQ, environment=environment, hostname="private") as name:
         yield Engine(name, url, answers)
 
 
 @asynccontextmanager
-async def _container(kind: str, port: int, script: str, *arguments: str) -> AsyncIterator[str]:
+async def _container(kind: str, port: int, script: str, **options: Any) -> AsyncIterator[str]:
     name = f"sdlc-private-{kind}-{secrets.token_hex(4)}"
-    image = await asyncio.to_thread(lab_module("backends").image)
-    published = f"--publish=127.0.0.1:{port}:{port}"
     try:
-        command = ("sh", "-c", script.format(port=port))
-        await _docker("run", "--detach", f"--name={name}", published, *arguments, image, *command)
+        await asyncio.to_thread(_run, name, port, ["sh", "-c", script.format(port=port)], options)
         yield name
     finally:
-        await _docker("rm", "--force", "--volumes", name)
+        await asyncio.to_thread(containers.remove, name)
 
 
-async def _docker(*arguments: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        "docker", *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    _, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
+def _run(name: str, port: int, command: list[str], options: dict[str, Any]) -> None:
+    published = {f"{port}/tcp": ("127.0.0.1", port)}
+    with engine.client() as client:
+        client.containers.run(backends.image(), command, detach=True, name=name, ports=published, **options)
+
+
+def _kill(name: str) -> None:
+    with engine.client() as client:
+        client.containers.get(name).kill()

@@ -1,10 +1,8 @@
 """What the tests borrow from the lab: the scripted Messages API and a real Gitea, both on loopback."""
 
 import base64
-import importlib
 import secrets
 import ssl
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,20 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from lab.services.claude import server as messages_api
 
 from sdlc_agents.consumer.checkout.remote import Transport
 from sdlc_agents.git.command import Credentials, Git
 
-MOLECULE = Path(__file__).resolve().parents[3] / "molecule"
 API_KEY = "sk-lab-" + "k" * 40
 JIRA_TOKEN = "jira-" + "t" * 40
-
-
-def lab_module(name: str) -> Any:
-    """A module of the lab, which is no package that is installed."""
-    if str(MOLECULE) not in sys.path:
-        sys.path.append(str(MOLECULE))
-    return importlib.import_module(f"lab.{name}")
 
 
 async def comments(jira: httpx.AsyncClient, key: str) -> list[str]:
@@ -37,7 +28,7 @@ async def comments(jira: httpx.AsyncClient, key: str) -> list[str]:
 @asynccontextmanager
 async def scripted_claude(key: str = API_KEY) -> AsyncIterator[str]:
     """The lab's scripted Messages API; yields its base URL. `[[lab:…]]` in a prompt chooses the script."""
-    async with lab_module("services.claude.server").build(key) as server:
+    async with messages_api.build(key) as server:
         yield f"http://127.0.0.1:{server.port}"
 
 

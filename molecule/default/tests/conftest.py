@@ -1,7 +1,7 @@
 """What every test of a converged host may use.
 
 The host is the first of the lab's inventory, `.lab/inventory` unless SDLC_LAB_INVENTORY names another
-one (say `.lab/inventory-h5`, made by `python -m lab inventory h5`). It carries every group; the broker
+one (say `.lab/inventory-h5`, made by `lab inventory h5`). It carries every group; the broker
 alone may stand on another host (scenario bookworm).
 
 | fixture | what |
@@ -37,14 +37,13 @@ import testinfra
 import yaml
 from testinfra.host import Host
 
-CHECKOUT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(CHECKOUT / "molecule"))
+from lab import hosts, paths
+from lab import outside as outside_host
+from lab.journey import Appliance
+from lab.mirror import server as mirror_server
+from lab.services import SERVICES_ADDRESS
 
-from lab import hosts, paths  # noqa: E402 - found by the line above
-from lab import outside as outside_host  # noqa: E402
-from lab.journey import Appliance  # noqa: E402
-from lab.mirror import server as mirror_server  # noqa: E402
-from lab.services import SERVICES_ADDRESS  # noqa: E402
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 T = TypeVar("T")
 
@@ -85,7 +84,7 @@ class Lab:
     outside: str = outside_host.ADDRESS
 
     def service_secret(self, name: str) -> str:
-        """A credential of an outside service, by its file's name (molecule/lab/services/README.md)."""
+        """A credential of an outside service, by its file's name (lab/src/lab/services/README.md)."""
         return paths.state("services", name).read_text().strip()
 
 

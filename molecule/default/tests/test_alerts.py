@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from lab.services.https import call
 
 RULES = "/etc/prometheus/appliance.rules.yml"

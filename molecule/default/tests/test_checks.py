@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from lab import journey
 from lab.journey import Appliance
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+
 from lab.services.https import call
 from lab.services.jira import payload
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from lab import outside as outside_host
 from testinfra.host import Host
+
+from lab import engine
+from lab import outside as outside_host
 
 PUBLIC = {22, 80, 443}
 PROBE = """
@@ -33,8 +34,8 @@ with concurrent.futures.ThreadPoolExecutor(64) as pool:
 @pytest.fixture(scope="module")
 def outside_image() -> str:
     """The image of the machine outside, to make another one of that may change its routes."""
-    command = ["docker", "inspect", "--format", "{{.Config.Image}}", outside_host.up()]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    with engine.client() as client:
+        return str(client.containers.get(outside_host.up()).attrs["Config"]["Image"])
 
 
 def answers(machine: Host, address: str, ports: Iterable[int]) -> dict[int, str]:
@@ -89,11 +90,16 @@ def test_no_container_is_reached_by_a_route_through_the_host(host: Host, outside
     assert answers(host, inside, [8080, 9090]) == {8080: "open", 9090: "open"}
     script = f'ip route add 10.213.0.0/16 via {lab.address} && exec python3 -c "$0" "$1"'
     targets = json.dumps([(inside, 8080), (inside, 9090), ("10.213.1.10", 8080)])
-    command = ["docker", "run", "--rm", "--network=sdlc-lab", "--cap-add=NET_ADMIN", "--entrypoint=sh"]
-    told = subprocess.run(
-        [*command, outside_image, "-c", script, PROBE, targets], capture_output=True, text=True, check=True
-    )
-    assert json.loads(told.stdout) == ["silent", "silent", "silent"]
+    with engine.client() as client:
+        told = client.containers.run(
+            outside_image,
+            ["-c", script, PROBE, targets],
+            entrypoint="sh",
+            network=engine.NETWORK,
+            cap_add=["NET_ADMIN"],
+            remove=True,
+        )
+    assert json.loads(told) == ["silent", "silent", "silent"]
 
 
 def test_the_rules_survive_a_restart_of_nftables(host: Host, outside: Host, lab: Any) -> None:

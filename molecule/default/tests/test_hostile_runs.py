@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+
 from lab import journey
 from lab.journey import Appliance
 from lab.services.jira import payload

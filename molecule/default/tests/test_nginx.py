@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lab.journey import WEBHOOK_NAME as NAME
 from lab.services.https import Answer, call
 from lab.services.jira import payload

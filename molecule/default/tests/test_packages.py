@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from testinfra.host import Host
+
 from lab import journey
 from lab.journey import Appliance
 from lab.services import SERVICES_ADDRESS, https
 from lab.services.gitea.instance import ADMIN
-from testinfra.host import Host
 
 NAME, VERSION = "sdlc-lab-till", "1.0.0"
 PACKAGES = "https://gitea.lab/api/packages/demo"

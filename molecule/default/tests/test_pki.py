@@ -15,8 +15,9 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from lab import hosts, journey
 from testinfra.host import Host
+
+from lab import hosts, journey
 
 STORE = "/etc/sdlc-agents/pki"
 SERVERS = ["configuration-api", "exporters", "jira-webhook-api", "mongodb", "nginx", "rabbitmq"]

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import journey
 from testinfra.host import Host
+
+from lab import journey
 
 MIRROR = {"url": "https://mirror.lab/apt/mongodb", "suite": "lab", "component": "main"}
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+
 from lab import journey
 from lab.journey import Appliance
 from lab.services.https import Answer

@@ -15,8 +15,9 @@ from urllib.parse import unquote, urlsplit
 import bson
 import pytest
 from bson import json_util
-from lab import backends
 from pymongo import MongoClient
+
+from lab import backends
 
 PROGRAM = Path(__file__).parents[1] / "files" / "sdlc_backup.py"
 DATABASE = "backup_test"

@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from lab import backends, paths
 from pymongo import MongoClient
+
+from lab import backends, paths
 
 Converge = Callable[..., list[str]]
 ADMIN = "cluster_test_admin"

@@ -10,15 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
-from consumer.conftest import StartConsumer
-from consumer.world import World, bash
 from sdlc_agents.consumer.checkout.lfs import LfsClient, Pointer, find_pointers
 from sdlc_agents.consumer.checkout.remote import Remote, Transport
 from sdlc_agents.developments.model import RunFailedError
 from sdlc_agents.git.command import Credentials, Git
 from sdlc_agents.git.trees import entries_of
+from support.agents import StartConsumer
 from support.lab import Gitea, GiteaRepository
 from support.repositories import git, make_repository
+from support.world import World, bash
 
 pytestmark = pytest.mark.timeout(120)
 

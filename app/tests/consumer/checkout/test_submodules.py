@@ -6,15 +6,15 @@ import httpx
 import pytest
 
 from consumer.checkouts import BRANCH, Mirrored, files_with, remote_of
-from consumer.conftest import StartConsumer
-from consumer.world import World, bash
 from git.test_command import running_commands
 from sdlc_agents.consumer.checkout.submodules import resolve
 from sdlc_agents.developments.model import RunFailedError
 from sdlc_agents.projects.policies import AgentPolicy
+from support.agents import StartConsumer
 from support.lab import Gitea, GiteaRepository
 from support.relay import EgressProxy
 from support.repositories import git, make_repository
+from support.world import World, bash
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -5,14 +5,13 @@ import asyncio
 import pytest
 from pymongo.errors import DuplicateKeyError
 
-from consumer.conftest import StartConsumer
-from consumer.world import World, bash
 from sdlc_agents.consumer.claims.claim import Claim
 from sdlc_agents.consumer.claims.repository import ClaimRepository
 from sdlc_agents.developments.model import Outcome
 from sdlc_agents.kernel.mongo import Database
-from support.agents import Developments
+from support.agents import Developments, StartConsumer
 from support.waiting import until
+from support.world import World, bash
 
 DONE = Outcome(status="completed", kind="pull_request", pr_mr_url="https://git.example/1")
 CANCELLED = Outcome(status="cancelled", kind="cancelled", error_message="cancelled by Ops key")

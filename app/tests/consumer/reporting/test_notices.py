@@ -12,7 +12,6 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from pydantic import SecretStr
 
-from consumer.conftest import StartConsumer
 from sdlc_agents.consumer.claims.repository import ClaimRepository
 from sdlc_agents.consumer.reporting import notices as module
 from sdlc_agents.consumer.reporting.error_queue import ErrorQueue
@@ -22,7 +21,7 @@ from sdlc_agents.developments.model import Outcome
 from sdlc_agents.kernel import amqp
 from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.trackers.jira import Jira
-from support.agents import Developments, RunnerProcesses
+from support.agents import Developments, RunnerProcesses, StartConsumer
 from support.backends import Broker
 from support.waiting import until
 

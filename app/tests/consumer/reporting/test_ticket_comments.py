@@ -9,7 +9,6 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from pydantic import SecretStr
 
-from consumer.world import jira_with_a_ticket
 from sdlc_agents.consumer.claims.claim import Claim
 from sdlc_agents.consumer.claims.repository import ClaimRepository
 from sdlc_agents.consumer.reporting.error_queue import ErrorQueue
@@ -19,6 +18,7 @@ from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.trackers.jira import Jira
 from support.agents import Developments
 from support.lab import JIRA_TOKEN, comments
+from support.world import jira_with_a_ticket
 
 DONE = Outcome(
     status="completed",

@@ -6,12 +6,11 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from consumer.conftest import StartConsumer
 from sdlc_agents.consumer.forge_checks import ProjectChecks
 from sdlc_agents.kernel.encryption import FieldCipher
 from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.projects.repository import CheckRepository
-from support.agents import Developments, RunnerProcesses
+from support.agents import Developments, RunnerProcesses, StartConsumer
 from support.lab import Gitea
 from support.relay import EgressProxy
 from support.waiting import until

@@ -8,13 +8,12 @@ import httpx
 import orjson
 import pytest
 
-from consumer.conftest import StartConsumer
-from consumer.world import World, bash, jira_with_a_ticket
 from sdlc_agents.kernel.clock import now
-from support.agents import open_job
+from support.agents import StartConsumer, open_job
 from support.lab import API_KEY, JIRA_TOKEN, comments
 from support.proxy import CuttableProxy
 from support.waiting import until
+from support.world import World, bash, jira_with_a_ticket
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -1,5 +1,0 @@
-"""A real Gitea."""
-
-from support.agents import authority, authority_file, gitea
-
-__all__ = ["authority", "authority_file", "gitea"]
