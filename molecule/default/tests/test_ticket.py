@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from appliance import WEBHOOK_URL
 from lab import journey
 from lab.journey import Appliance
 from lab.services.https import Answer
@@ -69,7 +70,7 @@ def test_the_same_delivery_twice_is_one_pull_request(
 
     def send() -> Answer:
         return send_webhook(
-            f"https://{journey.WEBHOOK_NAME}/webhook",
+            WEBHOOK_URL,
             document,
             secrets["secret_jira_webhook_secret"],
             ca=appliance.inventory / "ca.crt",
