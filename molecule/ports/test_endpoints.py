@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 ENDPOINTS: dict[str, Any] = yaml.safe_load((ROOT / "group_vars/all/endpoints.yml").read_text())
 NETWORKS: dict[str, Any] = yaml.safe_load((ROOT / "group_vars/all/networks.yml").read_text())["app_networks"]
-OTHER: dict[str, Any] = yaml.safe_load((ROOT / "molecule/ports/endpoints.yml").read_text())
+OTHER: dict[str, Any] = yaml.safe_load((ROOT / "molecule/ports/group_vars/all/endpoints.yml").read_text())
 RENAMED: dict[str, str] = yaml.safe_load((ROOT / "group_vars/all/renamed.yml").read_text())[
     "preflight_renamed_variables"
 ]
