@@ -43,6 +43,12 @@ def test_the_scenario_changes_every_network() -> None:
         assert (other["bridge"] == network["bridge"], other["subnet"] == network["subnet"]) == (False, False)
 
 
+@pytest.mark.parametrize("name", sorted(FIXED))
+def test_the_services_have_the_names_that_are_theirs(name: str) -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "app/src").rglob("*.py"))
+    assert f'"{ENDPOINTS[name]}"' in sources or f'"{ENDPOINTS[name]}.{{' in sources
+
+
 def typed() -> list[str]:
     """Each line that types a port, a name or a path in place of its variable.
 
