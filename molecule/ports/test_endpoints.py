@@ -12,7 +12,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDPOINTS: dict[str, Any] = yaml.safe_load((ROOT / "group_vars/all/endpoints.yml").read_text())
-NETWORKS: dict[str, Any] = yaml.safe_load((ROOT / "group_vars/all/networks.yml").read_text())["app_networks"]
+TABLES: dict[str, Any] = yaml.safe_load((ROOT / "group_vars/all/networks.yml").read_text())
+NETWORKS, SERVICES = TABLES["app_networks"], TABLES["networks_services"]
 OTHER: dict[str, Any] = yaml.safe_load((ROOT / "molecule/ports/group_vars/all/endpoints.yml").read_text())
 RENAMED: dict[str, str] = yaml.safe_load((ROOT / "group_vars/all/renamed.yml").read_text())[
     "preflight_renamed_variables"
@@ -41,6 +42,18 @@ def test_the_scenario_changes_every_network() -> None:
         other = OTHER["app_networks"][name]
         assert other["internal"] == network["internal"]
         assert (other["bridge"] == network["bridge"], other["subnet"] == network["subnet"]) == (False, False)
+
+
+def test_every_service_has_room_of_its_own_on_its_networks() -> None:
+    numbers = [
+        number
+        for service in SERVICES.values()
+        for number in range(service["first"], service["first"] + (50 if "count" in service else 1))
+    ]
+    assert len(set(numbers)) == len(numbers)
+    # The host has the first.
+    assert set(numbers) <= set(range(2, 255))
+    assert {network for service in SERVICES.values() for network in service["networks"]} == NETWORKS.keys()
 
 
 @pytest.mark.parametrize("name", sorted(FIXED))
