@@ -40,7 +40,7 @@ test-app: ## The services' tests, against a real MongoDB and a real RabbitMQ
 	@scripts/test app
 test-host: ## molecule test: converge, idempotence, check mode, verify, end to end
 	@scripts/test host
-drills: ## What takes longer: killed services under load, Debian 12 and two hosts
+drills: ## What takes longer: killed services under load, Debian 12 and two hosts, other ports
 	@scripts/test drills
 converge: venv ## Converge the kept lab host (made if there is none)
 	@molecule converge

@@ -62,10 +62,22 @@ class Reply:
 
 @dataclass(frozen=True)
 class Appliance:
-    """A lab host that is, or is to become, an appliance, and its inventory."""
+    """A lab host that is, or is to become, an appliance, its inventory, and the ports that this names.
+
+    Attributes:
+        configuration_port: The configuration API's, on the host's loopback.
+        https_port: nginx's, as Jira reaches it.
+    """
 
     host: hosts.Host
     inventory: Path
+    configuration_port: int = 8081
+    https_port: int = 443
+
+    @property
+    def webhook_url(self) -> str:
+        """Where Jira sends its webhooks."""
+        return f"https://{WEBHOOK_NAME}:{self.https_port}/webhook"
 
     def secrets(self) -> Mapping[str, str]:
         """The inventory's secrets, decrypted once and in memory only."""
@@ -81,7 +93,8 @@ class Appliance:
             "X-API-Key": self.secrets()["secret_configuration_api_admin_key"] if key is None else key,
             "Content-Type": "application/json",
         }
-        given = {"method": method, "url": f"http://127.0.0.1:8081{path}", "headers": headers, "body": body}
+        url = f"http://127.0.0.1:{self.configuration_port}{path}"
+        given = {"method": method, "url": url, "headers": headers, "body": body}
         remote = [*hosts.ssh_command(self.host.address), "python3", "-c", f"'{_CALL}'"]
         told = json.loads(run(remote, stdin=json.dumps(given), timeout=60))
         return Reply(told["status"], json.loads(told["text"]) if told["text"] else None)
@@ -89,7 +102,7 @@ class Appliance:
     def send(self, ticket: payload.Ticket, *, secret: str | None = None) -> https.Answer:
         """Move a ticket to In Development: Jira's signed webhook, over TLS, through nginx."""
         return send_webhook(
-            f"https://{WEBHOOK_NAME}/webhook",
+            self.webhook_url,
             payload.moved(payload.issue(ticket)),
             self.secrets()["secret_jira_webhook_secret"] if secret is None else secret,
             ca=self.inventory / "ca.crt",

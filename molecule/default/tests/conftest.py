@@ -7,13 +7,15 @@ alone may stand on another host (scenario bookworm).
 | fixture | what |
 | --- | --- |
 | `host` | the appliance, as a testinfra host over one SSH connection that stays open |
-| `appliance` | the same as its users see it: `journey.Appliance` |
+| `appliance` | the same as its users see it: `journey.Appliance` on the inventory's ports |
 | `broker` | the host of group rabbitmq, which may be the same |
 | `outside` | another machine on the lab's network: curl, openssl, nmap, nc, Python with pymongo and pika |
 | `lab` | names, addresses and files of the lab: see `Lab` |
 | `secrets` | the inventory's secrets (`secret_…`), decrypted in memory only |
 | `client_on_host` | `client_on_host(source, address)(function, …)`: calls a function of a Python program on a host |
 | `eventually` | `eventually(check, timeout=30)`: calls `check` until it returns something true, and returns that |
+
+Ports, names, paths and containers' addresses come from the inventory: module `wiring`. No test types one.
 
 In `eventually` an AssertionError of `check` counts as "not yet"; the last one is raised when the time is over.
 
@@ -34,16 +36,16 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 import testinfra
+import wiring
 import yaml
 from testinfra.host import Host
+from wiring import CHECKOUT
 
 from lab import hosts, paths
 from lab import outside as outside_host
 from lab.journey import Appliance
 from lab.mirror import server as mirror_server
 from lab.services import SERVICES_ADDRESS
-
-CHECKOUT = Path(__file__).resolve().parents[3]
 
 T = TypeVar("T")
 
@@ -98,8 +100,7 @@ class Secrets(dict[str, str]):
 @pytest.fixture(scope="session")
 def lab() -> Lab:
     """Names, addresses and files of the lab."""
-    inventory = CHECKOUT / os.environ.get("SDLC_LAB_INVENTORY", paths.state("inventory"))
-    described = json.loads((inventory / "hosts.yml").read_text().removeprefix("---"))["all"]
+    inventory, described = wiring.inventory(), wiring.described()
     members = described["hosts"]
     name, broker = (next(iter(names)) for names in (members, described["children"]["rabbitmq"]["hosts"]))
     return Lab(
@@ -132,7 +133,12 @@ def host(lab: Lab, over_ssh: Callable[[str], Host]) -> Host:
 @pytest.fixture(scope="session")
 def appliance(lab: Lab) -> Appliance:
     """The appliance as its users see it."""
-    return Appliance(next(found for found in hosts.known() if found.name == lab.name), lab.inventory)
+    return Appliance(
+        next(found for found in hosts.known() if found.name == lab.name),
+        lab.inventory,
+        configuration_port=wiring.port("app_configuration_api_port"),
+        https_port=wiring.port("nginx_https_port"),
+    )
 
 
 @pytest.fixture(scope="session")

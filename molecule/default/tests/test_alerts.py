@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from wiring import port, text
 
 from lab.services.https import call
 
@@ -29,7 +30,7 @@ class Case:
 
 
 REQUESTS = 'http_requests_total{job="configuration-api",endpoint="/api/projects",method="GET",status="%s"}'
-DEVELOP = 'rabbitmq_queue_messages{queue="develop",vhost="sdlc"}'
+DEVELOP = f'rabbitmq_queue_messages{{queue="{text("broker_queue")}",vhost="{text("rabbitmq_vhost")}"}}'
 SUCCESS = 'sdlc_backup_last_success_timestamp_seconds{instance="a"}'
 FREE = {
     'node_filesystem_size_bytes{fstype="ext4",mountpoint="/"}': "1000x30",
@@ -44,7 +45,7 @@ CASES = [
     Case("QueueBacklog", {DEVELOP: "101x30"}, "9m", 0),
     Case("QueueBacklog", {DEVELOP: "101x30"}, "11m", 1),
     Case("QueueBacklog", {DEVELOP: "100x30"}, "25m", 0),
-    Case("QueueBacklog", {DEVELOP.replace("develop", "other"): "500x30"}, "25m", 0),
+    Case("QueueBacklog", {DEVELOP.replace(text("broker_queue"), "other"): "500x30"}, "25m", 0),
     Case("ServiceDown", {'up{job="nginx",instance="a"}': "1x5 0x25"}, "5m", 0),
     Case("ServiceDown", {'up{job="nginx",instance="a"}': "1x5 0x25"}, "10m", 1),
     # Exporters that live on while what they watch does not.
@@ -93,7 +94,8 @@ def test_each_rule_fires_when_it_should_and_only_then(host: Any) -> None:
 
 
 def test_every_alert_says_what_to_look_at_first(host: Any) -> None:
-    groups = json.loads(host.check_output("curl --silent http://127.0.0.1:9091/api/v1/rules"))["data"]["groups"]
+    shown = host.check_output(f"curl --silent http://127.0.0.1:{port('prometheus_port')}/api/v1/rules")
+    groups = json.loads(shown)["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert {case.alert for case in CASES} == {rule["name"] for rule in rules}
     assert not [rule["name"] for rule in rules if rule["health"] == "err"]
@@ -150,7 +152,9 @@ def test_a_stopped_service_is_reported_by_every_channel_and_so_is_its_return(
         where = (
             urllib.parse.quote('alertname="ServiceDown"') + "&filter=" + urllib.parse.quote('job="configuration-api"')
         )
-        url = shlex.quote(f"http://127.0.0.1:9093/api/v2/alerts?active=true&filter={where}")
+        url = shlex.quote(
+            f"http://127.0.0.1:{port('prometheus_alertmanager_port')}/api/v2/alerts?active=true&filter={where}"
+        )
         return list(json.loads(host.check_output(f"curl --silent {url}")))
 
     eventually(alertmanager, timeout=120)

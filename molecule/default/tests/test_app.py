@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from wiring import port
 
 # The guide's "Per-Service Resource Allocation" where it has the service; our own bounds for the others.
 LIMITS = {
@@ -94,7 +95,10 @@ def test_the_apis_are_published_on_loopback_alone(containers: Mapping[str, Any])
         for bindings in fact["HostConfig"]["PortBindings"].values()
         for binding in bindings
     }
-    assert published == {("jira-webhook-api", "127.0.0.1", "8080"), ("configuration-api", "127.0.0.1", "8081")}
+    assert published == {
+        ("jira-webhook-api", "127.0.0.1", str(port("app_jira_webhook_api_port"))),
+        ("configuration-api", "127.0.0.1", str(port("app_configuration_api_port"))),
+    }
 
 
 def test_no_secret_is_in_an_environment_an_argument_or_a_label(
@@ -133,7 +137,7 @@ def test_a_service_sees_its_own_secrets_only(host: Any) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_service_answers_health_and_ready_and_metrics(host: Any, containers: Mapping[str, Any], name: str) -> None:
     networks = containers[name]["NetworkSettings"]["Networks"]
-    base = f"http://{next(iter(networks.values()))['IPAddress']}:9090"
+    base = f"http://{next(iter(networks.values()))['IPAddress']}:{port('app_metrics_port')}"
     health = json.loads(host.check_output(f"curl --silent --fail {base}/health"))
     assert health["status"] == "healthy"
     assert health["timestamp"]

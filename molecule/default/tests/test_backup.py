@@ -10,14 +10,15 @@ from typing import Any
 
 import bson
 import pytest
+from wiring import port, text
 
-METRICS = "/var/lib/prometheus/node-exporter/sdlc_backup.prom"
+DATABASE, PKI = text("app_mongo_database"), text("pki_directory")
 RESTIC = "restic --no-cache -r /var/backups/sdlc-agents --password-file /etc/sdlc-agents/backup/restic_password"
 
 
 def metrics(host: Any) -> dict[str, float]:
     """The job's metrics as node exporter serves them."""
-    served = host.check_output("curl -fsS http://127.0.0.1:9100/metrics")
+    served = host.check_output(f"curl -fsS http://127.0.0.1:{port('exporters_node_port')}/metrics")
     return {name: float(value) for name, value in re.findall(r"^sdlc_backup_(\w+) (\S+)$", served, re.MULTILINE)}
 
 
@@ -58,12 +59,12 @@ def test_cron_runs_it_at_two_every_night(host: Any, scheduled: tuple[str, str]) 
 def test_every_document_of_the_dump_reads_back(host: Any, restored: str) -> None:
     staging = f"{restored}/var/lib/sdlc-backup/staging"
     manifest = json.loads(host.file(f"{staging}/manifest.json").content_string)
-    collections = manifest["mongodb"]["databases"]["sdlc_agent"]
+    collections = manifest["mongodb"]["databases"][DATABASE]
     assert {"projects", "webhook_events", "developments"} <= set(collections)
     for name, facts in collections.items():
-        documents = bson.decode_all(host.file(f"{staging}/mongodb/sdlc_agent/{name}.bson").content)
+        documents = bson.decode_all(host.file(f"{staging}/mongodb/{DATABASE}/{name}.bson").content)
         assert len(documents) == facts["documents"], name
-        metadata = json.loads(host.file(f"{staging}/mongodb/sdlc_agent/{name}.metadata.json").content_string)
+        metadata = json.loads(host.file(f"{staging}/mongodb/{DATABASE}/{name}.metadata.json").content_string)
         assert metadata["collectionName"] == name
         assert "_id_" in [index["name"] for index in metadata["indexes"]]
 
@@ -72,15 +73,17 @@ def test_the_brokers_definitions_read_back(broker: Any, scheduled: tuple[str, st
     assert broker.run(scheduled[1]).rc == 0
     file = "/var/lib/sdlc-backup/staging/rabbitmq/definitions.json"
     definitions = json.loads(broker.check_output(f"{RESTIC} dump latest {file}"))
-    assert {queue["name"] for queue in definitions["queues"]} == {"develop", "develop_error"}
+    assert {queue["name"] for queue in definitions["queues"]} == {text("broker_queue"), text("broker_error_queue")}
 
 
 def test_the_appliances_settings_read_back(host: Any, restored: str) -> None:
-    host.check_output(f"diff -r /etc/sdlc-agents {restored}/etc/sdlc-agents")
+    for folder in ("/etc/sdlc-agents", PKI):
+        host.check_output(f"diff -r {folder} {restored}{folder}")
 
 
 def test_nothing_stays_beside_the_repository(host: Any, snapshot: dict[str, Any]) -> None:
-    assert snapshot["paths"] == ["/etc/sdlc-agents", "/var/lib/sdlc-backup/staging"]
+    elsewhere = [] if PKI.startswith("/etc/sdlc-agents/") else [PKI]
+    assert snapshot["paths"] == sorted(["/etc/sdlc-agents", *elsewhere, "/var/lib/sdlc-backup/staging"])
     assert not host.file("/var/lib/sdlc-backup/staging").exists
     assert host.file("/var/backups/sdlc-agents").mode == 0o700
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from testinfra.host import Host
+from wiring import port
 
 Eventually = Callable[..., Any]
 
@@ -34,7 +35,7 @@ def test_extra_authorities_are_trusted_by_every_program(host: Host) -> None:
 
 def test_an_authority_nobody_listed_is_not_trusted(host: Host, lab: Any) -> None:
     # Prometheus and the exporters use the appliance's own authority, which nobody else knows.
-    told = host.run(f"curl --silent --show-error --output /dev/null https://{lab.name}:9999/")
+    told = host.run(f"curl --silent --show-error --output /dev/null https://{lab.name}:{port('exporters_port')}/")
     assert told.rc == 60, told.stderr
 
 

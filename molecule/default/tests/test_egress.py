@@ -17,18 +17,22 @@ from typing import Any
 
 import pytest
 from testinfra.host import Host
+from wiring import addresses, constants, network, port, text
 
-PROXY, RUNNER = "10.213.3.1", "agent-runner-1"
-GATEWAY = "http://10.213.3.20:8083/v1/egress"
-MONGODB = """
+PROXY, PORT, RUNNER = f"{network('agents')}.1", port("untrusted_proxy_port"), "agent-runner-1"
+GATEWAY = f"http://{addresses('llm-gateway', 'agents')[0]}:{port('app_llm_gateway_port')}/v1/egress"
+MONGODB = constants(
+    PORT=port("mongodb_port"), DATABASE=text("app_mongo_database"), CA=f"{text('pki_directory')}/ca.crt"
+)
+MONGODB += """
 import datetime, json
 from pymongo import MongoClient
 
 def jobs():
     client = MongoClient(
-        "mongodb://localhost:27017/?directConnection=true&authSource=admin&tls=true&tlsAllowInvalidHostnames=true",
-        username=OPTIONS["user"], password=OPTIONS["password"], tlsCAFile="/etc/sdlc-agents/pki/ca.crt")
-    return client["sdlc_agent"]["agent_jobs"]
+        f"mongodb://localhost:{PORT}/?directConnection=true&authSource=admin&tls=true&tlsAllowInvalidHostnames=true",
+        username=OPTIONS["user"], password=OPTIONS["password"], tlsCAFile=CA)
+    return client[DATABASE]["agent_jobs"]
 
 def later(seconds):
     return datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
@@ -43,8 +47,8 @@ print(json.dumps({"insert": insert, "close": close}[CALL](*ARGUMENTS)))
 """
 ASK = """
 import socket, sys
-proxy, destination, credentials = sys.argv[1:]
-with socket.create_connection((proxy, 3128), timeout=20) as connection:
+proxy, port, destination, credentials = sys.argv[1:]
+with socket.create_connection((proxy, int(port)), timeout=20) as connection:
     header = f"Proxy-Authorization: Basic {credentials}\\r\\n" if credentials else ""
     connection.sendall(f"CONNECT {destination} HTTP/1.1\\r\\nHost: {destination}\\r\\n{header}\\r\\n".encode())
     print(connection.recv(64).split()[1].decode())
@@ -124,8 +128,8 @@ def ask(host: Host) -> Ask:
     """The status that a runner gets for a tunnel."""
 
     def send(destination: str, credentials: str = "") -> str:
-        command = f"docker exec {RUNNER} python3 -c %s %s %s %s"
-        return str(host.check_output(command, ASK, PROXY, destination, credentials))
+        command = f"docker exec {RUNNER} python3 -c %s %s %s %s %s"
+        return str(host.check_output(command, ASK, PROXY, str(PORT), destination, credentials))
 
     return send
 
@@ -182,7 +186,7 @@ def test_a_token_ends_with_its_job(
 
 def test_git_shows_the_token_when_it_is_asked(host: Host, open_job: Open) -> None:
     job = open_job("gitea.lab")
-    proxy = f"http://{job.id}:{job.token}@{PROXY}:3128"
+    proxy = f"http://{job.id}:{job.token}@{PROXY}:{PORT}"
     command = (
         "docker exec --env HTTPS_PROXY=%s --env GIT_TERMINAL_PROMPT=0 %s git ls-remote https://gitea.lab/demo/no-such"
     )

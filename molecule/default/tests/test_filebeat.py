@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from wiring import constants, port, text
 
 from lab.services.https import call
 from lab.services.jira import payload
 
 EDGE = "webhook.appliance.lab"
-LOG_IN = """
+LOG_IN = constants(PORT=port("mongodb_port"), CA=f"{text('pki_directory')}/ca.crt")
+LOG_IN += """
 import json
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
@@ -22,8 +24,8 @@ from pymongo.errors import OperationFailure
 def refused(name):
     try:
         MongoClient(
-            "mongodb://localhost:27017/?directConnection=true&authSource=admin&tls=true&tlsAllowInvalidHostnames=true",
-            username=name, password="wrong", tlsCAFile="/etc/sdlc-agents/pki/ca.crt").admin.command("ping")
+            f"mongodb://localhost:{PORT}/?directConnection=true&authSource=admin&tls=true&tlsAllowInvalidHostnames=true",
+            username=name, password="wrong", tlsCAFile=CA).admin.command("ping")
     except OperationFailure:
         return True
     return False
@@ -69,7 +71,7 @@ def ticket(lab: Any, secrets: Mapping[str, str], marker: str, eventually: Eventu
     def send() -> str:
         answer = call(
             "POST",
-            f"https://{EDGE}/webhook",
+            f"https://{EDGE}:{port('nginx_https_port')}/webhook",
             ca=lab.appliance_ca,
             address=lab.address,
             headers=headers,

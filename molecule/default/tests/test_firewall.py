@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from testinfra.host import Host
+from wiring import addresses, network, port
 
 from lab import engine
 from lab import outside as outside_host
 
-PUBLIC = {22, 80, 443}
+PUBLIC = {22, port("nginx_http_port"), port("nginx_https_port")}
+MONGODB, WEBHOOKS, METRICS = port("mongodb_port"), port("app_jira_webhook_api_port"), port("app_metrics_port")
 PROBE = """
 import concurrent.futures, json, socket, sys
 
@@ -67,29 +69,33 @@ def containers(host: Host) -> str:
 
 def test_from_another_host_only_ssh_and_web_answer(host: Host, outside: Host, lab: Any) -> None:
     there = listening(host)
-    assert there >= PUBLIC | {27017, 3128, 3129, 9999}
-    found = answers(outside, lab.address, there | {5672, 8080, 8081, 8443, 9090, 15672})
+    assert there >= PUBLIC | {MONGODB, port("untrusted_proxy_port"), port("trusted_proxy_port"), port("exporters_port")}
+    unused = {5672, 8443, 15672}
+    found = answers(outside, lab.address, there | unused | {WEBHOOKS, port("app_configuration_api_port"), METRICS})
     assert {port for port, answer in found.items() if answer == "open"} == PUBLIC
 
 
 def test_from_another_host_only_ssh_of_the_brokers_answers(broker: Host, outside: Host, lab: Any) -> None:
     there = listening(broker)
-    assert there >= {22, 5671, 9999}
-    found = answers(outside, lab.broker_address, there | {4369, 15672, 15692, 25672})
+    assert there >= {22, port("rabbitmq_tls_port"), port("exporters_port")}
+    internal = {port(f"rabbitmq_{name}_port") for name in ("epmd", "prometheus", "distribution")}
+    found = answers(outside, lab.broker_address, there | internal | {15672})
     assert {port for port, answer in found.items() if answer == "open"} <= PUBLIC
     assert found[22] == "open"
 
 
 def test_a_closed_port_does_not_even_refuse(outside: Host, lab: Any) -> None:
-    found = answers(outside, lab.address, [1, 25, 8080, 27017, 65000])
+    found = answers(outside, lab.address, [1, 25, WEBHOOKS, MONGODB, 65000])
     assert set(found.values()) == {"silent"}
 
 
 def test_no_container_is_reached_by_a_route_through_the_host(host: Host, outside_image: str, lab: Any) -> None:
-    inside = "10.213.2.10"
-    assert answers(host, inside, [8080, 9090]) == {8080: "open", 9090: "open"}
-    script = f'ip route add 10.213.0.0/16 via {lab.address} && exec python3 -c "$0" "$1"'
-    targets = json.dumps([(inside, 8080), (inside, 9090), ("10.213.1.10", 8080)])
+    (inside,) = addresses("jira-webhook-api", "backend")
+    (before,) = addresses("jira-webhook-api", "frontend")
+    assert answers(host, inside, [WEBHOOKS, METRICS]) == {WEBHOOKS: "open", METRICS: "open"}
+    routes = [f"ip route add {network(name)}.0/24 via {lab.address}" for name in ("backend", "frontend")]
+    script = " && ".join([*routes, 'exec python3 -c "$0" "$1"'])
+    targets = json.dumps([(inside, WEBHOOKS), (inside, METRICS), (before, WEBHOOKS)])
     with engine.client() as client:
         told = client.containers.run(
             outside_image,
@@ -107,13 +113,15 @@ def test_the_rules_survive_a_restart_of_nftables(host: Host, outside: Host, lab:
     host.check_output("systemctl restart nftables")
     assert ruleset(host, "inet appliance") == ours
     assert (ruleset(host, "ip filter"), ruleset(host, "ip nat")) == (filters, addresses)
-    assert answers(outside, lab.address, [22, 27017]) == {22: "open", 27017: "silent"}
+    assert answers(outside, lab.address, [22, MONGODB]) == {22: "open", MONGODB: "silent"}
 
 
 def test_the_host_stays_shut_while_nftables_is_stopped(host: Host, outside: Host, lab: Any) -> None:
     host.check_output("systemctl stop nftables")
     try:
-        assert answers(outside, lab.address, [22, 27017, 9999]) == {22: "open", 27017: "silent", 9999: "silent"}
+        scraped = port("exporters_port")
+        found = answers(outside, lab.address, [22, MONGODB, scraped])
+        assert found == {22: "open", MONGODB: "silent", scraped: "silent"}
     finally:
         host.check_output("systemctl start nftables")
 
@@ -123,4 +131,5 @@ def test_rules_and_containers_survive_a_restart_of_docker(host: Host, outside: H
     host.check_output("systemctl restart docker")
     assert ruleset(host, "inet appliance") == ours
     assert containers(host) == running
-    assert answers(outside, lab.address, [22, 27017, 8080]) == {22: "open", 27017: "silent", 8080: "silent"}
+    found = answers(outside, lab.address, [22, MONGODB, WEBHOOKS])
+    assert found == {22: "open", MONGODB: "silent", WEBHOOKS: "silent"}

@@ -12,13 +12,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from wiring import addresses, network, port
 
 from lab import journey
 from lab.journey import Appliance
 from lab.services.jira import payload
 
 METADATA = "169.254.169.254"  # where clouds tell a machine its secrets
-FRONTEND, BACKEND, AGENTS, EGRESS = "10.213.1", "10.213.2", "10.213.3", "10.213.4"
+FRONTEND, BACKEND, AGENTS, EGRESS = (network(name) for name in ("frontend", "backend", "agents", "egress"))
+(GATEWAY,) = ((address, port("app_llm_gateway_port")) for address in addresses("llm-gateway", "agents"))
+UNTRUSTED = (f"{AGENTS}.1", port("untrusted_proxy_port"))
+WEB = {port("nginx_http_port"), port("nginx_https_port")}
+DATA = (port("mongodb_port"), port("rabbitmq_tls_port"))
+PROXIES = (UNTRUSTED[1], port("trusted_proxy_port"))
+SERVICES = [
+    port(f"app_{name}_port")
+    for name in ("jira_webhook_api", "configuration_api", "agent_runner", "llm_gateway", "metrics")
+]
+# What a run asks every address for: the appliance's own ports, and others that one would try.
+PORTS = sorted({22, 53, 80, 443, 2375, 5672, *WEB, *DATA, *PROXIES, *SERVICES})
 PROJECT = "HOSTILE"
 REPOSITORY = "/api/v1/repos/demo/shop"
 SECONDS = 420
@@ -86,7 +98,7 @@ def gateway(path, body=None, bearer=None):
         return error.code
 
 targets = [tuple(target) for target in json.loads(os.environ["TARGETS"])]
-ports = (22, 53, 80, 443, 2375, 3128, 3129, 5671, 5672, 8080, 8081, 8082, 8083, 9090, 27017)
+ports = json.loads(os.environ["PORTS"])
 numbers = [*range(1, 31), *range(100, 112), *range(150, 164), 254]
 targets += [(f"{bridge}.{number}", port) for bridge in json.loads(os.environ["BRIDGES"])
             for number in numbers for port in ports]
@@ -219,10 +231,11 @@ def targets(host: Any, lab: Any) -> Iterator[list[tuple[str, int]]]:
     try:
         lines = host.check_output("ss --listening --tcp --numeric --no-header").splitlines()
         ports = {int(line.split()[3].rsplit(":", 1)[1]) for line in lines}
-        assert {22, 443, 3128, 3129, 27017} <= ports
-        found = {(address, port) for address in (lab.address, METADATA) for port in ports | {80}}
-        found |= {(lab.broker_address, port) for port in (22, 5671)}
-        found |= {(lab.services, port) for port in (25, 443, 9200)} | {(lab.mirror, port) for port in (53, 80, 443)}
+        assert {22, port("nginx_https_port"), *PROXIES, DATA[0]} <= ports
+        found = {(address, number) for address in (lab.address, METADATA) for number in ports | {80}}
+        found |= {(lab.broker_address, number) for number in (22, DATA[1])}
+        found |= {(lab.services, number) for number in (25, 443, 9200)}
+        found |= {(lab.mirror, number) for number in (53, 80, 443)}
         yield sorted(found)
     finally:
         host.check_output(f"ip address del {METADATA}/32 dev lo")
@@ -232,7 +245,7 @@ def targets(host: Any, lab: Any) -> Iterator[list[tuple[str, int]]]:
 def survey(play: Play, targets: list[tuple[str, int]]) -> Survey:
     """One run that tries all that does no harm."""
     listed, bridges = json.dumps(targets), json.dumps([FRONTEND, BACKEND, AGENTS, EGRESS])
-    script = f"TARGETS='{listed}' BRIDGES='{bridges}' python3 - <<'PROBE'\n{SURVEY}\nPROBE"
+    script = f"TARGETS='{listed}' BRIDGES='{bridges}' PORTS='{PORTS}' python3 - <<'PROBE'\n{SURVEY}\nPROBE"
     run = play(script)
     assert run.development["status"] == "completed", run.development["error_message"]
     text = journey.branch_file(run.key, "survey.json").decode()
@@ -241,11 +254,11 @@ def survey(play: Play, targets: list[tuple[str, int]]) -> Survey:
 
 def test_a_scan_from_inside_a_run_finds_the_gateway_and_the_untrusted_proxy_only(survey: Survey) -> None:
     assert survey.found["asked"] > 3000
-    found = {(address, port) for address, port in survey.found["reached"]}
+    found = {(address, number) for address, number in survey.found["reached"]}
     # Its own ports are a job's to reach, and no neighbour's (test_isolation).
     own = survey.found["own address"]
     assert own.startswith(f"{AGENTS}.")
-    assert {target for target in found if target[0] != own} == {(f"{AGENTS}.20", 8083), (f"{AGENTS}.1", 3128)}
+    assert {target for target in found if target[0] != own} == {GATEWAY, UNTRUSTED}
 
 
 def test_a_run_tells_the_outside_nothing_by_names_or_by_the_proxy(survey: Survey) -> None:
@@ -286,7 +299,7 @@ def test_a_stolen_job_token_opens_nothing_else_and_nothing_after_the_run(host: A
     asked = (
         f"printf 'header = \"Authorization: Bearer %s\"' '{survey.found['token']}' | curl --silent --config - "
         f"--output /dev/null --write-out '%{{http_code}}' --header 'content-type: application/json' "
-        f"--data '{json.dumps(body)}' http://{AGENTS}.20:8083/v1/messages"
+        f"--data '{json.dumps(body)}' http://{GATEWAY[0]}:{GATEWAY[1]}/v1/messages"
     )
     assert host.check_output(asked) in {"401", "403"}
 

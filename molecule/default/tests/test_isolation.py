@@ -8,9 +8,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from wiring import addresses, network, port
 
 METADATA = "169.254.169.254"  # where clouds tell a machine its secrets
-BACKEND, AGENTS, EGRESS, FRONTEND = "10.213.2", "10.213.3", "10.213.4", "10.213.1"
+BACKEND, AGENTS, EGRESS, FRONTEND = (network(name) for name in ("backend", "agents", "egress", "frontend"))
+MONGODB, RABBITMQ = port("mongodb_port"), port("rabbitmq_tls_port")
+PUBLIC = {port("nginx_http_port"), port("nginx_https_port")}
+(GATEWAY,) = ((address, port("app_llm_gateway_port")) for address in addresses("llm-gateway", "agents"))
+RUNNERS = [(address, port("app_agent_runner_port")) for address in addresses("agent-runner", "agents")]
+UNTRUSTED, TRUSTED = (f"{AGENTS}.1", port("untrusted_proxy_port")), (f"{EGRESS}.1", port("trusted_proxy_port"))
+# The two APIs, the runners, the gateway, and what tells metrics.
+SERVICES = [
+    port(f"app_{name}_port")
+    for name in ("jira_webhook_api", "configuration_api", "agent_runner", "llm_gateway", "metrics")
+]
 Target = tuple[str, int]
 
 PROBE = """
@@ -82,21 +93,21 @@ def everything(host: Any, lab: Any, eventually: Callable[..., Any]) -> Iterator[
             for line in host.check_output("ss --listening --tcp --numeric --no-header").splitlines()
             if not line.split()[3].startswith(("127.", "[::1]"))
         }
-        assert {22, 80, 443, 3128, 3129, 9999, 27017} <= listening
+        assert {22, *PUBLIC, UNTRUSTED[1], TRUSTED[1], port("exporters_port"), MONGODB} <= listening
         own = {
-            (own_address, port)
-            for port in listening
+            (own_address, number)
+            for number in listening
             for own_address in (
                 lab.address,
                 METADATA,
                 *(f"{network}.1" for network in (FRONTEND, BACKEND, AGENTS, EGRESS)),
             )
         }
-        other = {(lab.broker_address, port) for port in (22, 5671, 9999)}
+        other = {(lab.broker_address, number) for number in (22, RABBITMQ, port("exporters_port"))}
         targets = own | other | set(services(host)) | {(lab.services, 443), (lab.services, 9200), (METADATA, 80)}
         open_here = reached(host, ["python3"], targets)
-        assert {(lab.address, 22), (METADATA, 80), (lab.services, 443), (f"{AGENTS}.20", 8083)} <= open_here
-        assert {(lab.broker_address, 22), (lab.broker_address, 5671)} <= open_here
+        assert {(lab.address, 22), (METADATA, 80), (lab.services, 443), GATEWAY} <= open_here
+        assert {(lab.broker_address, 22), (lab.broker_address, RABBITMQ)} <= open_here
         yield open_here
     finally:
         host.check_output(f"ip address del {METADATA}/32 dev lo")
@@ -116,16 +127,17 @@ def runners_listen(host: Any) -> bool:
     """Whether every runner that there should be can be reached."""
     names = host.check_output("docker ps --all --filter name=agent-runner --format '{{.Names}}'").split()
     known = networks(host)
-    listed = {(address, 8082) for name in names for address in known.get(name, [""])}
-    return ("", 8082) not in listed and reached(host, ["python3"], listed) == listed
+    work = port("app_agent_runner_port")
+    listed = {(address, work) for name in names for address in known.get(name, [""])}
+    return ("", work) not in listed and reached(host, ["python3"], listed) == listed
 
 
 def services(host: Any) -> Iterator[Target]:
     """Every port that a container listens on, under each of its addresses."""
-    for addresses in networks(host).values():
-        for container_address in addresses:
-            for port in (8080, 8081, 8082, 8083, 9090):
-                yield container_address, port
+    for listed in networks(host).values():
+        for container_address in listed:
+            for number in SERVICES:
+                yield container_address, number
 
 
 def others(targets: Iterable[Target], own: Iterable[str]) -> set[Target]:
@@ -140,12 +152,12 @@ def test_a_container_on_backend_reaches_database_and_broker_only(
 ) -> None:
     own = networks(host)[container]
     found = reached(host, inside(container), others(everything, own))
-    assert {(lab.address, 27017), (lab.broker_address, 5671)} <= found
+    assert {(lab.address, MONGODB), (lab.broker_address, RABBITMQ)} <= found
     rest = {
         target
         for target in found
         # The host answers for the database under any of its own addresses; frontend's containers may meet each other.
-        if target[1] not in {27017, 5671} and not target[0].startswith(f"{FRONTEND}.1")
+        if target[1] not in {MONGODB, RABBITMQ} and not target[0].startswith(f"{FRONTEND}.1")
     }
     assert rest == set()
 
@@ -162,8 +174,9 @@ def test_a_container_on_frontend_reaches_no_port_of_the_host(host: Any, everythi
         image,
     ]
     found = reached(host, command, everything)
-    neighbours = {target for target in found if target[0] in {f"{FRONTEND}.10", f"{FRONTEND}.11"}}
-    assert (f"{FRONTEND}.10", 8080) in neighbours
+    (webhooks,), (configuration,) = (addresses(name, "frontend") for name in ("jira-webhook-api", "configuration-api"))
+    neighbours = {target for target in found if target[0] in {webhooks, configuration}}
+    assert (webhooks, port("app_jira_webhook_api_port")) in neighbours
     assert found - neighbours == set()
 
 
@@ -172,14 +185,11 @@ def test_the_consumer_reaches_database_broker_runners_and_the_trusted_proxy_only
 ) -> None:
     container = "developer-agent-consumer-1"
     found = reached(host, inside(container), others(everything, networks(host)[container]))
-    assert {(lab.address, 27017), (lab.broker_address, 5671), (f"{EGRESS}.1", 3129), (f"{AGENTS}.151", 8082)} <= found
+    assert {(lab.address, MONGODB), (lab.broker_address, RABBITMQ), TRUSTED, RUNNERS[0]} <= found
     rest = {
-        (name, port)
-        for name, port in found
-        if port not in {27017, 5671}
-        and not (name == f"{EGRESS}.1" and port == 3129)
-        and not (name == f"{AGENTS}.1" and port == 3128)
-        and not (name.startswith(f"{AGENTS}.15") and port == 8082)
+        target
+        for target in found
+        if target[1] not in {MONGODB, RABBITMQ} and target not in {TRUSTED, UNTRUSTED, *RUNNERS}
     }
     assert rest == set()
 
@@ -187,7 +197,7 @@ def test_the_consumer_reaches_database_broker_runners_and_the_trusted_proxy_only
 def test_a_runner_reaches_the_gateway_and_the_untrusted_proxy_only(host: Any, everything: set[Target]) -> None:
     container = "agent-runner-1"
     found = reached(host, inside(container), others(everything, networks(host)[container]))
-    assert found == {(f"{AGENTS}.20", 8083), (f"{AGENTS}.1", 3128)}
+    assert found == {GATEWAY, UNTRUSTED}
 
 
 @pytest.mark.parametrize("container", ["agent-runner-1", "developer-agent-consumer-1", "jira-webhook-api"])
@@ -197,7 +207,7 @@ def test_a_container_resolves_no_name_of_the_outside(host: Any, container: str) 
 
 
 def test_a_runner_knows_the_gateway_and_no_host_by_name(host: Any) -> None:
-    assert run_python(host, inside("agent-runner-1"), RESOLVE, "llm-gateway") == f"{AGENTS}.20"
+    assert run_python(host, inside("agent-runner-1"), RESOLVE, "llm-gateway") == GATEWAY[0]
     name = host.check_output("hostname").strip()
     assert run_python(host, inside("developer-agent-consumer-1"), RESOLVE, name) != "unknown"
     assert run_python(host, inside("agent-runner-1"), RESOLVE, name) == "unknown"
@@ -211,17 +221,17 @@ def test_the_untrusted_proxy_lets_nothing_through_that_shows_no_jobs_token(host:
         ("jira.lab:443", "403"),
         (f"{lab.services}:443", "403"),
     ):
-        assert run_python(host, inside("agent-runner-1"), CONNECT, f"{AGENTS}.1", "3128", destination) == status
+        assert run_python(host, inside("agent-runner-1"), CONNECT, *map(str, UNTRUSTED), destination) == status
 
 
 def test_the_trusted_proxy_lets_the_listed_destinations_through(host: Any, lab: Any) -> None:
     consumer = inside("developer-agent-consumer-1")
-    assert run_python(host, consumer, CONNECT, f"{EGRESS}.1", "3129", "gitea.lab:443") == "200"
+    assert run_python(host, consumer, CONNECT, *map(str, TRUSTED), "gitea.lab:443") == "200"
     for destination in ("logs.lab:9200", "gitea.lab:22", f"{lab.services}:443"):
-        assert run_python(host, consumer, CONNECT, f"{EGRESS}.1", "3129", destination) == "403"
+        assert run_python(host, consumer, CONNECT, *map(str, TRUSTED), destination) == "403"
 
 
 def test_a_runner_takes_no_work_from_its_neighbours(host: Any) -> None:
-    targets = [(f"{AGENTS}.151", 8082), (f"{AGENTS}.20", 8083)]
-    assert reached(host, inside("agent-runner-2"), targets) == {(f"{AGENTS}.20", 8083)}
+    targets = [RUNNERS[0], GATEWAY]
+    assert reached(host, inside("agent-runner-2"), targets) == {GATEWAY}
     assert reached(host, inside("developer-agent-consumer-1"), targets[:1]) == set(targets[:1])

@@ -7,21 +7,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from wiring import constants, port, text
 
+PORT, DATABASE = port("mongodb_port"), text("app_mongo_database")
 # Runs on the host, where the database is reached; facts and passwords come with it on standard input.
-CLIENT = """
+CLIENT = constants(PORT=PORT, CA=f"{text('pki_directory')}/ca.crt", DATABASE=DATABASE)
+CLIENT += """
 import json, socket, ssl
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure
 
-CA = "/etc/sdlc-agents/pki/ca.crt"
-
 def connect(tls=True, user=None, password=None, mechanism="SCRAM-SHA-256", database=None):
     login = dict(username=user, password=password, authSource="admin", authMechanism=mechanism) if user else {}
     security = dict(tls=True, tlsCAFile=CA) if tls else {}
-    return MongoClient("127.0.0.1", 27017, directConnection=True, serverSelectionTimeoutMS=3000, **security, **login)
+    return MongoClient("127.0.0.1", PORT, directConnection=True, serverSelectionTimeoutMS=3000, **security, **login)
 
-def ask(command, database="sdlc_agent", **options):
+def ask(command, database=DATABASE, **options):
     try:
         return {"ok": connect(**options)[database].command(command)["ok"]}
     except OperationFailure as error:
@@ -39,7 +40,7 @@ def handshake(version):
     # This side offers whatever is asked for, so that it is the server that refuses.
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
-    with socket.create_connection(("127.0.0.1", 27017), timeout=5) as plain:
+    with socket.create_connection(("127.0.0.1", PORT), timeout=5) as plain:
         try:
             with context.wrap_socket(plain, server_hostname="localhost") as secured:
                 return secured.version()
@@ -60,7 +61,8 @@ def on_host(client_on_host: Callable[[str], Ask]) -> Ask:
 
 
 def test_it_is_the_primary_of_a_replica_set_of_named_members(on_host: Ask, lab: Any) -> None:
-    assert on_host("hello") == {"setName": "rs0", "hosts": [f"{lab.name}:27017"], "isWritablePrimary": True}
+    expected = {"setName": text("mongodb_replica_set"), "hosts": [f"{lab.name}:{PORT}"], "isWritablePrimary": True}
+    assert on_host("hello") == expected
 
 
 def test_a_client_that_does_not_log_in_is_refused(on_host: Ask) -> None:
@@ -154,29 +156,29 @@ def test_a_user_may_not_do_what_its_service_does_not(
 @pytest.mark.parametrize(
     ("user", "database", "command"),
     [
-        ("webhook", "sdlc_agent", find("webhook_events")),
-        ("webhook", "sdlc_agent", find("project_triggers")),
-        ("configuration", "sdlc_agent", find("projects")),
-        ("configuration", "sdlc_agent", update("project_triggers")),
-        ("configuration", "sdlc_agent", remove("project_triggers")),
-        ("configuration", "sdlc_agent", find("project_checks")),
-        ("configuration", "sdlc_agent", update("api_keys")),
-        ("configuration", "sdlc_agent", update("developments")),
-        ("configuration", "sdlc_agent", find("agent_events")),
-        ("configuration", "sdlc_agent", update("agent_events")),
-        ("configuration", "sdlc_agent", find("audit_log")),
-        ("configuration", "sdlc_agent", update("encryption_keys")),
-        ("configuration", "sdlc_agent", {"collMod": "audit_log"}),
-        ("consumer", "sdlc_agent", find("projects")),
-        ("consumer", "sdlc_agent", update("project_checks")),
-        ("consumer", "sdlc_agent", update("developments")),
-        ("consumer", "sdlc_agent", update("pull_request_watches")),
-        ("gateway", "sdlc_agent", find("agent_jobs")),
-        ("gateway", "sdlc_agent", update("llm_spending")),
-        ("consumer", "sdlc_agent", find("llm_spending")),
+        ("webhook", DATABASE, find("webhook_events")),
+        ("webhook", DATABASE, find("project_triggers")),
+        ("configuration", DATABASE, find("projects")),
+        ("configuration", DATABASE, update("project_triggers")),
+        ("configuration", DATABASE, remove("project_triggers")),
+        ("configuration", DATABASE, find("project_checks")),
+        ("configuration", DATABASE, update("api_keys")),
+        ("configuration", DATABASE, update("developments")),
+        ("configuration", DATABASE, find("agent_events")),
+        ("configuration", DATABASE, update("agent_events")),
+        ("configuration", DATABASE, find("audit_log")),
+        ("configuration", DATABASE, update("encryption_keys")),
+        ("configuration", DATABASE, {"collMod": "audit_log"}),
+        ("consumer", DATABASE, find("projects")),
+        ("consumer", DATABASE, update("project_checks")),
+        ("consumer", DATABASE, update("developments")),
+        ("consumer", DATABASE, update("pull_request_watches")),
+        ("gateway", DATABASE, find("agent_jobs")),
+        ("gateway", DATABASE, update("llm_spending")),
+        ("consumer", DATABASE, find("llm_spending")),
         ("exporter", "admin", {"serverStatus": 1}),
         ("exporter", "admin", {"replSetGetStatus": 1}),
-        ("backup", "sdlc_agent", find("projects")),
+        ("backup", DATABASE, find("projects")),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(str(part) for part in next(iter(value.items()))),
 )
@@ -188,8 +190,8 @@ def test_a_user_may_do_what_its_service_does(
 
 
 def test_it_is_not_reached_from_another_host(host: Any, lab: Any, outside: Any) -> None:
-    assert host.socket(f"tcp://{lab.address}:27017").is_listening
-    assert outside.run(f"nc -z -w 3 {lab.address} 27017").rc != 0
+    assert host.socket(f"tcp://{lab.address}:{PORT}").is_listening
+    assert outside.run(f"nc -z -w 3 {lab.address} {PORT}").rc != 0
 
 
 def test_its_limits_are_those_of_the_size(host: Any) -> None:
@@ -198,7 +200,7 @@ def test_its_limits_are_those_of_the_size(host: Any) -> None:
 
 
 def test_its_log_is_json_and_holds_no_password(host: Any, secrets: Mapping[str, str]) -> None:
-    log = host.file("/var/log/mongodb/mongod.log").content_string
+    log = host.file(f"{text('mongodb_log_directory')}/mongod.log").content_string
     # mongod begins anew after a restart with an empty line.
     assert all(json.loads(line) for line in log.split("\n") if line)
     passwords = [value for name, value in secrets.items() if name.startswith("secret_mongodb_")]

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wiring import port
 
 from lab.journey import WEBHOOK_NAME as NAME
 from lab.services.https import Answer, call
 from lab.services.jira import payload
 
+HTTP, HTTPS = port("nginx_http_port"), port("nginx_https_port")
 TICKET = payload.Ticket("EDGE-1", "Never to be stored")
 
 
@@ -31,7 +33,8 @@ class Edge:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """One request."""
-        return call(method, f"https://{NAME}{path}", ca=self.ca, address=self.address, headers=headers, body=body)
+        url = f"https://{NAME}:{HTTPS}{path}"
+        return call(method, url, ca=self.ca, address=self.address, headers=headers, body=body)
 
     def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
         """A post to /webhook, repeated while earlier tests have used this address's share up."""
@@ -50,8 +53,8 @@ def edge(lab: Any) -> Edge:
 
 
 def plain(edge: Edge, name: str, path: str = "/") -> http.client.HTTPResponse:
-    """The answer of port 80 to a request for *name*."""
-    connection = http.client.HTTPConnection(edge.address, 80, timeout=10)
+    """The answer of the plain port to a request for *name*."""
+    connection = http.client.HTTPConnection(edge.address, HTTP, timeout=10)
     try:
         connection.request("GET", path, headers={"Host": name})
         return connection.getresponse()
@@ -60,8 +63,8 @@ def plain(edge: Edge, name: str, path: str = "/") -> http.client.HTTPResponse:
 
 
 def openssl(edge: Edge, *arguments: str) -> str:
-    """What `openssl s_client` with *arguments* says of port 443."""
-    command = ["openssl", "s_client", "-connect", f"{edge.address}:443", *arguments]
+    """What `openssl s_client` with *arguments* says of the public port."""
+    command = ["openssl", "s_client", "-connect", f"{edge.address}:{HTTPS}", *arguments]
     done = subprocess.run(command, input="", capture_output=True, text=True, timeout=20, check=False)
     return done.stdout + done.stderr
 
@@ -141,7 +144,8 @@ def test_every_answer_carries_the_security_headers(edge: Edge, method: str, path
 
 def test_plain_http_is_sent_to_https(edge: Edge) -> None:
     answer = plain(edge, NAME, "/webhook")
-    assert (answer.status, answer.getheader("Location")) == (301, f"https://{NAME}/webhook")
+    shown = NAME if HTTPS == 443 else f"{NAME}:{HTTPS}"
+    assert (answer.status, answer.getheader("Location")) == (301, f"https://{shown}/webhook")
 
 
 def test_another_name_learns_nothing(edge: Edge) -> None:
@@ -150,7 +154,7 @@ def test_another_name_learns_nothing(edge: Edge) -> None:
     context = ssl.create_default_context(cafile=str(edge.ca))
     for name in ("other.example", edge.address):
         with (
-            socket.create_connection((edge.address, 443), timeout=10) as connection,
+            socket.create_connection((edge.address, HTTPS), timeout=10) as connection,
             pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"),
         ):
             context.wrap_socket(connection, server_hostname=name)
@@ -192,9 +196,11 @@ def test_the_request_id_reaches_the_webhook_api(
 
 
 def test_counters_are_on_loopback_alone(host: Any, edge: Edge) -> None:
-    assert "Active connections" in host.check_output("curl --silent --fail http://127.0.0.1:8090/stub_status")
+    assert "Active connections" in host.check_output(
+        f"curl --silent --fail http://127.0.0.1:{port('nginx_status_port')}/stub_status"
+    )
     with pytest.raises(OSError, match=r"timed out|refused"):
-        socket.create_connection((edge.address, 8090), timeout=2)
+        socket.create_connection((edge.address, port("nginx_status_port")), timeout=2)
 
 
 def test_jira_is_told_to_come_back_while_the_api_is_away(host: Any, edge: Edge) -> None:

@@ -16,10 +16,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from testinfra.host import Host
+from wiring import text
 
 from lab import hosts, journey
 
-STORE = "/etc/sdlc-agents/pki"
+STORE, METRICS = text("pki_directory"), text("exporters_textfile_directory")
 SERVERS = ["configuration-api", "exporters", "jira-webhook-api", "mongodb", "nginx", "rabbitmq"]
 CLIENTS = ["filebeat", "mongodb", "prometheus", "rabbitmq"]
 EVERYWHERE = {"exporters", "filebeat"}
@@ -112,7 +113,7 @@ def test_prometheus_is_told_when_each_certificate_runs_out(holders: list[Holder]
         machine = holder.machine
         told = dict(
             line.rsplit(" ", 1)
-            for line in machine.file("/var/lib/prometheus/node-exporter/pki.prom").content_string.splitlines()
+            for line in machine.file(f"{METRICS}/pki.prom").content_string.splitlines()
             if not line.startswith("#")
         )
         for name in holder.certificates:

@@ -47,6 +47,14 @@ CASES = {
         {"preflight_packages": [{**MIRROR, "package": "mongodb-org-server", "suite": "nowhere"}]},
         ["mongodb-org-server (https://mirror.lab/apt/mongodb/dists/nowhere/main", "answers 404"],
     ),
+    "variables that were renamed or removed": (
+        {"exporters_listen_address": "127.0.0.1:1", "exporters_services": []},
+        [
+            "exporters_listen_address (set exporters_address and exporters_port)",
+            "exporters_services (set networks_services)",
+            "take the old names out of the inventory",
+        ],
+    ),
     "a clock that is off": ({"preflight_maximum_clock_skew": -1}, ["away from the controller's", "set-ntp"]),
 }
 
@@ -55,6 +63,13 @@ CASES = {
 def test_the_run_stops_before_any_change(lab: Any, case: str) -> None:
     variables, told = CASES[case]
     refused(told, "-i", str(lab.inventory), "-e", json.dumps(variables))
+
+
+def test_a_renamed_variable_of_one_host_stops_the_run_of_all(lab: Any, tmp_path: Path) -> None:
+    more = tmp_path / "more.yml"
+    more.write_text(json.dumps({"edge": {"hosts": {lab.broker: {"prometheus_listen_address": "127.0.0.1:1"}}}}))
+    told = [f"variables of {lab.broker} that", "(set prometheus_address and prometheus_port)"]
+    refused(told, "-i", str(lab.inventory), "-i", str(more))
 
 
 def test_debian_12_is_refused_where_compose_would_have_to_come_from_it(lab: Any, host: Host) -> None:

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from wiring import port, text
 
-PROMETHEUS = "http://127.0.0.1:9091/api/v1"
-PKI = "/etc/sdlc-agents/pki"
+PROMETHEUS = f"http://127.0.0.1:{port('prometheus_port')}/api/v1"
+PKI = text("pki_directory")
+SCRAPED = port("exporters_port")
+QUEUE, ERROR_QUEUE = text("broker_queue"), text("broker_error_queue")
 Target = tuple[str, str]
 Eventually = Callable[..., Any]
 
@@ -65,7 +68,7 @@ def test_every_target_of_the_inventory_is_up_and_there_is_no_other(
 
 
 def test_the_scrape_port_refuses_a_client_without_a_certificate(host: Any, lab: Any) -> None:
-    refused = host.run(f"curl --silent --show-error --cacert {PKI}/ca.crt https://{lab.name}:9999/")
+    refused = host.run(f"curl --silent --show-error --cacert {PKI}/ca.crt https://{lab.name}:{SCRAPED}/")
     assert refused.rc != 0
     # What Go before 1.20, and so Debian 12's exporter, calls a missing certificate.
     assert "certificate required" in refused.stderr or "bad certificate" in refused.stderr
@@ -74,7 +77,7 @@ def test_the_scrape_port_refuses_a_client_without_a_certificate(host: Any, lab: 
 @pytest.mark.parametrize("name", ["exporters", "nginx", "configuration-api"])
 def test_the_scrape_port_refuses_the_certificate_of_a_server(host: Any, lab: Any, name: str) -> None:
     refused = host.run(
-        f"curl --silent --show-error --cacert {PKI}/ca.crt --cert {PKI}/{name}/tls.pem https://{lab.name}:9999/"
+        f"curl --silent --show-error --cacert {PKI}/ca.crt --cert {PKI}/{name}/tls.pem https://{lab.name}:{SCRAPED}/"
     )
     assert refused.rc != 0
     assert "certificate" in refused.stderr
@@ -82,26 +85,28 @@ def test_the_scrape_port_refuses_the_certificate_of_a_server(host: Any, lab: Any
 
 def test_the_scrape_port_answers_prometheus_and_verifies_as_this_host(host: Any, lab: Any) -> None:
     listed = host.check_output(
-        f"curl --silent --show-error --fail --cacert {PKI}/ca.crt --cert {PKI}/prometheus/tls.pem https://{lab.name}:9999/"
+        f"curl --silent --show-error --fail --cacert {PKI}/ca.crt --cert {PKI}/prometheus/tls.pem https://{lab.name}:{SCRAPED}/"
     )
     assert "module=node" in listed
 
 
 def test_the_scrape_port_speaks_no_plain_http(host: Any, lab: Any) -> None:
-    answer = host.check_output(f"curl --silent http://{lab.name}:9999/proxy?module=node")
+    answer = host.check_output(f"curl --silent http://{lab.name}:{SCRAPED}/proxy?module=node")
     assert "go_info" not in answer
     assert "HTTPS server" in answer
 
 
 def test_nothing_but_the_proxy_listens_beyond_loopback(lab: Any) -> None:
-    def reached(port: int) -> bool:
+    def reached(number: int) -> bool:
         try:
-            socket.create_connection((lab.address, port), timeout=3).close()
+            socket.create_connection((lab.address, number), timeout=3).close()
         except OSError:
             return False
         return True
 
-    ports = (9091, 9093, 9094, 9100, 9113, 15692)
+    own = ("prometheus", "prometheus_alertmanager", "exporters_node", "exporters_nginx", "rabbitmq_prometheus")
+    # 9094 is that of Alertmanager's gossip.
+    ports = (9094, *(port(f"{name}_port") for name in own))
     with concurrent.futures.ThreadPoolExecutor(len(ports)) as pool:
         assert not any(pool.map(reached, ports))
 
@@ -122,8 +127,8 @@ def test_the_database_is_seen_with_the_rights_that_the_exporter_has(host: Any, e
 
 
 def test_the_brokers_queues_are_seen_by_name(host: Any, eventually: Eventually) -> None:
-    eventually(lambda: query(host, 'rabbitmq_queue_messages{queue="develop"}'), timeout=60)
-    assert query(host, 'rabbitmq_queue_messages{queue="develop_error"}')
+    eventually(lambda: query(host, f'rabbitmq_queue_messages{{queue="{QUEUE}"}}'), timeout=60)
+    assert query(host, f'rabbitmq_queue_messages{{queue="{ERROR_QUEUE}"}}')
 
 
 def test_nginx_is_seen(host: Any, eventually: Eventually) -> None:
@@ -133,7 +138,8 @@ def test_nginx_is_seen(host: Any, eventually: Eventually) -> None:
 def test_requests_of_the_services_are_counted_by_route(host: Any, eventually: Eventually) -> None:
     refused = 'http_requests_total{job="jira-webhook-api",method="POST",endpoint="/webhook",status="401"}'
     before = sum(value for _, value in query(host, refused))
-    host.check_output("curl --silent --request POST --data '{}' http://127.0.0.1:8080/webhook")
+    webhooks = f"http://127.0.0.1:{port('app_jira_webhook_api_port')}/webhook"
+    host.check_output(f"curl --silent --request POST --data '{{}}' {webhooks}")
     eventually(lambda: [value > before for _, value in query(host, refused)] == [True], timeout=60)
 
 
@@ -147,7 +153,7 @@ def test_certificates_report_when_they_run_out(host: Any) -> None:
 def left_behind(host: Any) -> Iterator[str]:
     """The name of a metric that a program on the host has left for the node exporter."""
     name = f"test_{uuid.uuid4().hex}"
-    file = f"/var/lib/prometheus/node-exporter/{name}.prom"
+    file = f"{text('exporters_textfile_directory')}/{name}.prom"
     host.check_output(f"echo '{name} 7' > {file}")
     yield name
     host.check_output(f"rm {file}")

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from wiring import constants, port, text
 
 # An AMQP 0-9-1 client that is just large enough (https://www.rabbitmq.com/amqp-0-9-1-reference): it runs
 # on the host with nothing installed, and gets facts and passwords with itself on standard input.
-CLIENT = r"""
+CLIENT = constants(PORT=port("rabbitmq_tls_port"), CA=f"{text('pki_directory')}/ca.crt", VHOST=text("rabbitmq_vhost"))
+CLIENT += r"""
 import json, socket, ssl, struct
 
 def short(text):
@@ -23,9 +25,9 @@ class Refused(Exception):
     pass
 
 class Connection:
-    def __init__(self, user, password, vhost="sdlc"):
-        context = ssl.create_default_context(cafile="/etc/sdlc-agents/pki/ca.crt")
-        plain = socket.create_connection(("127.0.0.1", 5671), timeout=10)
+    def __init__(self, user, password, vhost=VHOST):
+        context = ssl.create_default_context(cafile=CA)
+        plain = socket.create_connection(("127.0.0.1", PORT), timeout=10)
         self.stream = context.wrap_socket(plain, server_hostname="localhost").makefile("rwb")
         self.stream.write(b"AMQP\x00\x00\x09\x01")
         self.expect(10, 10)
@@ -101,10 +103,10 @@ def act(user, password, action=None, *arguments, **options):
 
 def handshake(version):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations("/etc/sdlc-agents/pki/ca.crt")
+    context.load_verify_locations(CA)
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
-    with socket.create_connection(("127.0.0.1", 5671), timeout=5) as plain:
+    with socket.create_connection(("127.0.0.1", PORT), timeout=5) as plain:
         try:
             with context.wrap_socket(plain, server_hostname="localhost") as secured:
                 return secured.version()
@@ -113,7 +115,10 @@ def handshake(version):
 
 print(json.dumps(globals()[CALL](*ARGUMENTS, **OPTIONS)))
 """
-EXCHANGE = "webhook.development.request"
+EXCHANGE, KEYS, QUEUE = (text(f"broker_{name}") for name in ("request_exchange", "request_keys", "queue"))
+ERROR_EXCHANGE, ERROR_QUEUE = text("broker_error_exchange"), text("broker_error_queue")
+TLS, METRICS = port("rabbitmq_tls_port"), port("rabbitmq_prometheus_port")
+INTERNAL = {METRICS, port("rabbitmq_epmd_port"), port("rabbitmq_distribution_port")}
 ACCESS_REFUSED, NOT_ALLOWED = 403, 530
 
 Ask = Callable[..., Any]
@@ -136,20 +141,20 @@ def act(on_host: Ask, secrets: Mapping[str, str]) -> Ask:
 
 
 def test_only_the_tls_port_is_open(broker: Any) -> None:
-    assert broker.socket("tcp://127.0.0.1:5671").is_listening
+    assert broker.socket(f"tcp://127.0.0.1:{TLS}").is_listening
     listening = broker.check_output("ss -Hlnt").split()
     assert not [address for address in listening if address.endswith((":5672", ":15672"))]
 
 
 def test_what_is_not_for_clients_listens_on_loopback_alone(broker: Any) -> None:
     listening = [line.split()[3] for line in broker.check_output("ss -Hlnt").splitlines()]
-    internal = [address for address in listening if address.endswith((":4369", ":25672", ":15692"))]
-    assert sorted(internal) == ["127.0.0.1:15692", "127.0.0.1:25672", "127.0.0.1:4369"]
+    internal = [address for address in listening if int(address.rpartition(":")[2]) in INTERNAL]
+    assert sorted(internal) == sorted(f"127.0.0.1:{number}" for number in INTERNAL)
 
 
 def test_it_is_not_reached_from_another_host(lab: Any, outside: Any) -> None:
-    for port in (5671, 5672, 15672, 15692, 25672, 4369):
-        assert outside.run(f"nc -z -w 2 {lab.broker_address} {port}").rc != 0, port
+    for number in (TLS, 5672, 15672, *INTERNAL):
+        assert outside.run(f"nc -z -w 2 {lab.broker_address} {number}").rc != 0, number
 
 
 def test_it_speaks_tls_1_2_and_1_3_and_nothing_older(on_host: Ask) -> None:
@@ -173,14 +178,14 @@ def test_nobody_gets_into_the_default_virtual_host(act: Ask) -> None:
 @pytest.mark.parametrize(
     ("user", "action"),
     [
-        ("webhook", ("consume", "develop")),
+        ("webhook", ("consume", QUEUE)),
         ("webhook", ("declare", "another")),
         ("webhook", ("publish", EXCHANGE, "another.key")),
-        ("webhook", ("publish", "", "develop")),
-        ("consumer", ("publish", EXCHANGE, "webhook.development.TEST")),
-        ("consumer", ("publish", "", "develop")),
+        ("webhook", ("publish", "", QUEUE)),
+        ("consumer", ("publish", EXCHANGE, f"{KEYS}.TEST")),
+        ("consumer", ("publish", "", QUEUE)),
         ("consumer", ("declare", "another")),
-        ("consumer", ("get", "develop_error")),
+        ("consumer", ("get", ERROR_QUEUE)),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
@@ -195,31 +200,31 @@ def test_a_published_ticket_reaches_the_queue_and_a_failure_the_error_queue(
     def waiting() -> int:
         return int(
             broker.check_output(
-                "rabbitmqctl -q --no-table-headers list_queues -p sdlc name messages"
-                " | awk '$1 == \"develop_error\" {print $2}'"
+                f"rabbitmqctl -q --no-table-headers list_queues -p {text('rabbitmq_vhost')} name messages"
+                f" | awk '$1 == \"{ERROR_QUEUE}\" {{print $2}}'"
             )
         )
 
     before = waiting()
-    assert act("consumer", "publish", "develop_error", "develop_error") == "done"
+    assert act("consumer", "publish", ERROR_EXCHANGE, ERROR_QUEUE) == "done"
     eventually(lambda: waiting() == before + 1)
-    assert act("admin", "get", "develop_error") == "done"
+    assert act("admin", "get", ERROR_QUEUE) == "done"
 
 
 def test_the_webhooks_key_leads_to_the_develop_queue(broker: Any) -> None:
     exported = json.loads(broker.check_output("rabbitmqctl -q export_definitions -"))
     routes = {(b["source"], b["routing_key"], b["destination"]) for b in exported["bindings"]}
-    assert routes == {(EXCHANGE, "webhook.development.*", "develop"), ("develop_error", "", "develop_error")}
+    assert routes == {(EXCHANGE, f"{KEYS}.*", QUEUE), (ERROR_EXCHANGE, "", ERROR_QUEUE)}
     assert {q["name"]: q["arguments"]["x-queue-type"] for q in exported["queues"]} == {
-        "develop": "quorum",
-        "develop_error": "quorum",
+        QUEUE: "quorum",
+        ERROR_QUEUE: "quorum",
     }
     assert sorted(user["name"] for user in exported["users"]) == ["admin", "consumer", "webhook"]
 
 
 def test_the_backlog_of_each_queue_is_measured(broker: Any) -> None:
-    metrics = broker.check_output("curl -fsS http://127.0.0.1:15692/metrics")
-    assert 'rabbitmq_queue_messages{vhost="sdlc",queue="develop"}' in metrics
+    metrics = broker.check_output(f"curl -fsS http://127.0.0.1:{METRICS}/metrics")
+    assert f'rabbitmq_queue_messages{{vhost="{text("rabbitmq_vhost")}",queue="{QUEUE}"}}' in metrics
 
 
 def test_its_limits_are_those_of_the_size(broker: Any) -> None:

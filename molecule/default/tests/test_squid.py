@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from testinfra.host import Host
+from wiring import network, port
 
-TRUSTED, UNTRUSTED = ("10.213.4.1", 3129), ("10.213.3.1", 3128)
+TRUSTED = (f"{network('egress')}.1", port("trusted_proxy_port"))
+UNTRUSTED = (f"{network('agents')}.1", port("untrusted_proxy_port"))
 CONTAINER = "developer-agent-consumer-1"  # on both networks, so it can ask both listeners
 ASK = """
 import socket, sys
@@ -71,9 +73,9 @@ def test_a_listed_name_is_reached_by_tunnel_on_its_port_only(ask: Ask) -> None:
         "CONNECT [::1]:443",
         "CONNECT 169.254.169.254:80",
         "GET http://169.254.169.254/latest/meta-data/",
-        "GET http://localhost:9091/",
+        f"GET http://localhost:{port('prometheus_port')}/",
         "GET ftp://gitea.lab/",
-        "GET http://localhost:3129/squid-internal-mgr/info",
+        f"GET http://localhost:{TRUSTED[1]}/squid-internal-mgr/info",
     ],
 )
 def test_what_is_not_listed_is_denied(ask: Ask, line: str) -> None:
@@ -103,7 +105,7 @@ def test_every_request_is_logged_without_its_query(host: Host, ask: Ask, eventua
     (entry,) = [entry for entry in entries(host) if mark in entry["url"]]
     # On a busy machine squid notes as well (TCP_DENIED_ABORTED) that `ask` hangs up once it has the status.
     assert entry["result"].startswith("TCP_DENIED")
-    assert (entry["status"], entry["listener"]) == (403, "3129")
+    assert (entry["status"], entry["listener"]) == (403, str(TRUSTED[1]))
     assert "hunter2" not in json.dumps(entry)
 
 

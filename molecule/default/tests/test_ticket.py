@@ -70,7 +70,7 @@ def test_the_same_delivery_twice_is_one_pull_request(
 
     def send() -> Answer:
         return send_webhook(
-            f"https://{journey.WEBHOOK_NAME}/webhook",
+            appliance.webhook_url,
             document,
             secrets["secret_jira_webhook_secret"],
             ca=appliance.inventory / "ca.crt",

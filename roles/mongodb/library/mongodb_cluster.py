@@ -187,7 +187,7 @@ class Cluster:
             if time.monotonic() > deadline:
                 raise ClusterError(
                     f"{what} did not come in {self.params['timeout']} s ({last}). "
-                    "See /var/log/mongodb/mongod.log on the members."
+                    "See mongod.log on the members, in mongodb_log_directory (/var/log/mongodb)."
                 )
             time.sleep(0.2)
 
