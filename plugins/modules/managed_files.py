@@ -54,12 +54,11 @@ options:
         type: str
         default: root
       validate:
-        description: A command that must succeed with the new file, whose name stands for C(%s).
-        type: str
-      validate_as:
         description:
-          - The name that the file has while it is checked, for programs that judge a file by its name or its
-            ending, such as C(systemd-analyze verify).
+          - A command that must succeed with the new file. C(%s) stands for the file, which keeps its name while it
+            is checked, C(%d) for the directory in which it is alone.
+          - Units of systemd and their drop-ins (below C(/etc/systemd/system)) need none, because C(systemd-analyze)
+            checks each of them.
         type: str
   directories:
     description: Directories that are to hold nothing but the listed files; others in them are removed.
@@ -84,7 +83,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - Programs that check a file are run in check mode too, where they are installed.
+      - In check mode a file is checked when it is there already; else its program may come with the same run.
       - In check mode a file that O(files[].copy_of) names may be missing; an earlier step would have made it.
   diff_mode:
     support: full
@@ -125,6 +124,10 @@ digests:
 """
 
 
+UNITS = Path("/etc/systemd/system")
+VERIFY_UNIT = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no"]
+
+
 class RejectedError(Exception):
     """A file cannot be had, or did not pass the check of its own program."""
 
@@ -138,7 +141,6 @@ class Wanted:
         self.owner: str = options["owner"]
         self.group: str = options["group"]
         self.validate: str | None = options["validate"]
-        self.validate_as: str = options["validate_as"] or self.path.name
         self.content = self._content(options, module)
 
     def _content(self, options: dict[str, Any], module: AnsibleModule) -> bytes:
@@ -177,19 +179,39 @@ class Wanted:
 
     def check(self, module: AnsibleModule) -> None:
         """Let its program check the new content, which stands aside for that."""
-        if not self.validate:
+        unit = self.unit()
+        if not (self.validate or unit) or (module.check_mode and not self.path.exists()):
             return
         with tempfile.TemporaryDirectory(dir=module.tmpdir) as folder:
-            aside = Path(folder) / self.validate_as
+            aside = Path(
+                folder, *([self.path.parent.name] if unit and self.path.suffix == ".conf" else []), self.path.name
+            )
+            aside.parent.mkdir(exist_ok=True)
             aside.touch(mode=0o600)
             aside.write_bytes(self.content)
-            command = [part.replace("%s", str(aside)) for part in shlex.split(self.validate)]
-            if module.check_mode and module.get_bin_path(command[0]) is None:
-                # Its package would come with the same run.
-                return
-            status, out, error = module.run_command(command)
-        if status != 0:
-            raise RejectedError(f"{self.path} did not pass `{self.validate}`: {(error or out).strip()}")
+            if unit:
+                by, told = "systemd-analyze verify", self._complaints(module, unit, folder)
+            else:
+                by = str(self.validate)
+                command = [part.replace("%s", str(aside)).replace("%d", folder) for part in shlex.split(by)]
+                status, out, error = module.run_command(command)
+                told = ((error or out).strip() or f"it ended with status {status}") if status else ""
+        if told:
+            raise RejectedError(f"{self.path} did not pass `{by}`: {told}")
+
+    def unit(self) -> str | None:
+        """The name of the unit that it is, or is a drop-in of."""
+        if self.path.parent == UNITS:
+            return self.path.name
+        if self.path.parent.parent == UNITS and self.path.suffix == ".conf":
+            return self.path.parent.name.removesuffix(".d")
+        return None
+
+    def _complaints(self, module: AnsibleModule, unit: str, folder: str) -> str:
+        """What systemd says against it; what it says against the vendor's part of the unit is not ours to mend."""
+        environment = {"SYSTEMD_UNIT_PATH": f"{folder}:", "LC_ALL": "C"}
+        _, out, error = module.run_command([*VERIFY_UNIT, unit], environ_update=environment)
+        return "; ".join(line.replace(f"{folder}/", "") for line in (out + error).splitlines() if folder in line)
 
     def place(self) -> None:
         """Put the file where it belongs."""
@@ -284,7 +306,6 @@ def main() -> None:
         "owner": {"type": "str", "default": "root"},
         "group": {"type": "str", "default": "root"},
         "validate": {"type": "str"},
-        "validate_as": {"type": "str"},
     }
     directory_options = {"path": {"type": "path", "required": True}, "mode": {"type": "str", "default": "0755"}}
     module = AnsibleModule(

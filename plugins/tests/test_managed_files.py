@@ -84,11 +84,10 @@ def test_a_file_that_fails_its_check_changes_nothing(keep: Keep, folder: Path) -
     assert ((folder / "good").read_text(), (folder / "bad").read_text()) == ("one", "one")
 
 
-def test_a_check_sees_the_name_that_it_wants(keep: Keep, folder: Path) -> None:
-    asked = {"validate": "sh -c 'test $(basename $0) = right.service' %s"}
-    assert not keep(files=[file(folder / "right.service", "x", **asked)]).get("failed")
-    assert keep(files=[file(folder / "limits.conf", "x", **asked)])["failed"]
-    assert not keep(files=[file(folder / "limits.conf", "x", **asked, validate_as="right.service")]).get("failed")
+def test_a_check_sees_the_file_under_its_name_and_alone(keep: Keep, folder: Path) -> None:
+    asked = {"validate": "sh -c 'test $(basename $0) = a.sources && test $(ls $1) = a.sources' %s %d"}
+    assert not keep(files=[file(folder / "a.sources", "x", **asked)]).get("failed")
+    assert keep(files=[file(folder / "b.sources", "x", **asked)])["failed"]
 
 
 def test_a_directory_holds_the_listed_files_alone(keep: Keep, folder: Path) -> None:
