@@ -44,7 +44,7 @@ CASES = [
     ("base", "/etc/nftables.conf", "nonsense", "syntax error"),
     ("base", "/etc/ssh/sshd_config.d/00-sdlc-agents.conf", "Nonsense yes", "Bad configuration option: Nonsense"),
     ("base", f"{UNITS}/nftables.service.d/sdlc-agents.conf", "Nonsense=1", "Unknown key"),
-    ("squid", "/etc/squid/squid.conf", "http_access perhaps all", "perhaps"),
+    ("squid", "/etc/squid/squid.conf", "http_port many", "missing Port: many"),
     ("squid", f"{UNITS}/squid.service.d/sdlc-agents.conf", "Nonsense=1", "Unknown key"),
     ("docker", "/etc/docker/daemon.json", "}", "invalid character"),
 ]
@@ -77,13 +77,14 @@ def check_of(role: str, path: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def refused(host: Host, lab: Any, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What the module said of each case; one run of Ansible for all of them."""
-    items = []
+def refused(host: Host, lab: Any, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
+    """What the module said of each case, and the file as it was; one run of Ansible for all of them."""
+    items, before = [], []
     for role, path, broken, _ in CASES:
         check = check_of(role, path)
+        before.append(host.file(path).content_string)
         # Nothing in it is Ansible's to expand.
-        content = "{% raw %}" + f"{host.file(path).content_string}{broken}\n" + "{% endraw %}"
+        content = "{% raw %}" + f"{before[-1]}{broken}\n" + "{% endraw %}"
         items.append({"path": path, "content": content, "mode": "0600"} | ({"validate": check} if check else {}))
     task = {"name": "Write", "managed_files": {"files": ["{{ item }}"]}, "loop": items, "ignore_errors": True}
     folder = tmp_path_factory.mktemp("validation")
@@ -100,12 +101,14 @@ def refused(host: Host, lab: Any, tmp_path_factory: pytest.TempPathFactory) -> l
     # Beside the answer stand the times of the tasks.
     answer = json.JSONDecoder().raw_decode(done.stdout, done.stdout.index("{\n"))[0]
     results = answer["plays"][0]["tasks"][0]["hosts"][lab.name]["results"]
-    return [str(result["msg"]) if result.get("failed") else "was put in place" for result in results]
+    told = [str(result["msg"]) if result.get("failed") else "was put in place" for result in results]
+    return list(zip(told, before, strict=True))
 
 
 @pytest.mark.parametrize("case", range(len(CASES)), ids=[f"{case[1]}: {case[2][:20]}" for case in CASES])
-def test_a_broken_file_is_refused_before_it_is_in_place(host: Host, refused: list[str], case: int) -> None:
-    _, path, broken, told = CASES[case]
-    assert f"{path} did not pass" in refused[case]
-    assert told in refused[case]
-    assert broken not in host.file(path).content_string
+def test_a_broken_file_is_refused_before_it_is_in_place(host: Host, refused: list[tuple[str, str]], case: int) -> None:
+    _, path, _, told = CASES[case]
+    message, before = refused[case]
+    assert f"{path} did not pass" in message
+    assert told in message
+    assert host.file(path).content_string == before
