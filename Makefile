@@ -27,8 +27,8 @@ secrets: venv ## Generate what secrets INVENTORY lacks
 	@ansible-playbook -i $(INVENTORY) playbooks/operations/generate_secrets.yml
 deploy: venv ## Run site.yml on INVENTORY
 	@ansible-playbook -i $(INVENTORY) site.yml
-versions: venv ## Show every pinned version
-	@.venv/bin/python scripts/versions
+versions: venv ## Show every pinned version, and what each host of INVENTORY carries
+	@.venv/bin/python scripts/versions $(INVENTORY)
 
 ##@ Check it
 .PHONY: test lint test-app test-host drills converge verify lab-down

@@ -200,6 +200,30 @@ def test_a_runner_reaches_the_gateway_and_the_untrusted_proxy_only(host: Any, ev
     assert found == {GATEWAY, UNTRUSTED}
 
 
+@pytest.fixture
+def without_firewall(host: Any) -> Iterator[None]:
+    """The appliance's table of the firewall is gone."""
+    host.check_output("nft delete table inet appliance")
+    try:
+        yield
+    finally:
+        host.check_output("systemctl reload nftables")
+        assert host.run("nft list table inet appliance").rc == 0
+
+
+@pytest.mark.usefixtures("without_firewall")
+def test_no_container_has_a_route_out_even_without_the_firewall(host: Any, lab: Any) -> None:
+    outside = {(lab.services, 443), (lab.services, 9200), (lab.outside, 22), (lab.mirror, 80)}
+    assert (lab.services, 443) in reached(host, ["python3"], outside)
+    names = host.check_output("docker ps --format '{{.Names}}'").split()
+    assert len(names) >= 7
+    for name in names:
+        assert reached(host, inside(name), outside) == set(), name
+    # The database and the broker, on whichever host, are still there.
+    needed = {(lab.address, 27017), (lab.broker_address, 5671)}
+    assert reached(host, inside("configuration-api"), needed) == needed
+
+
 @pytest.mark.parametrize("container", ["agent-runner-1", "developer-agent-consumer-1", "jira-webhook-api"])
 def test_a_container_resolves_no_name_of_the_outside(host: Any, container: str) -> None:
     assert run_python(host, ["python3"], RESOLVE, "gitea.lab") != "unknown"

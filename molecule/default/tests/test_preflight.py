@@ -19,6 +19,10 @@ CASES = {
         ["MiB of memory, 9000000 are needed", "Give it more"],
     ),
     "too small a disk": ({"preflight_minimum_disk_gb": 90_000}, ["90000 are needed", "Give it more"]),
+    "a group without a host": (
+        {"preflight_groups": {"edge": [], "app": ["a"]}},
+        ["The inventory has no host in edge.", "Put at least one host"],
+    ),
     "a wrong operating system": (
         {"preflight_debian_releases": ["99"]},
         ["The appliance runs on Debian 13", "Reinstall the host"],
@@ -70,6 +74,13 @@ def test_a_renamed_variable_of_one_host_stops_the_run_of_all(lab: Any, tmp_path:
     more.write_text(json.dumps({"edge": {"hosts": {lab.broker: {"prometheus_listen_address": "127.0.0.1:1"}}}}))
     told = [f"variables of {lab.broker} that", "(set prometheus_address and prometheus_port)"]
     refused(told, "-i", str(lab.inventory), "-i", str(more))
+
+
+def test_a_disk_below_the_recommended_size_is_told_and_nothing_more(lab: Any) -> None:
+    wanted = json.dumps({"preflight_recommended_disk_gb": 90_000})
+    done = journey.playbook("playbooks/preflight.yml", "-i", str(lab.inventory), "-e", wanted, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "90000 are recommended for this appliance_size" in " ".join(done.stdout.split())
 
 
 def test_debian_12_is_refused_where_compose_would_have_to_come_from_it(lab: Any, host: Host) -> None:
