@@ -220,7 +220,7 @@ def test_no_container_has_a_route_out_even_without_the_firewall(host: Any, lab: 
     for name in names:
         assert reached(host, inside(name), outside) == set(), name
     # The database and the broker, on whichever host, are still there.
-    needed = {(lab.address, 27017), (lab.broker_address, 5671)}
+    needed = {(lab.address, MONGODB), (lab.broker_address, RABBITMQ)}
     assert reached(host, inside("configuration-api"), needed) == needed
 
 
