@@ -22,6 +22,7 @@ from support.agents import (
     runners,
 )
 from support.backends import AMQP_NAMES, Broker, EveryService
+from support.database_users import DatabaseUsers
 from support.processes import Service, service
 from support.relay import EgressProxy
 
@@ -49,13 +50,13 @@ def start_consumer(
     proxy: EgressProxy,
     authority_file: Path,
     every_service: EveryService,
-    database_environment: dict[str, str],
+    database_users: DatabaseUsers,
     tmp_path: Path,
 ) -> StartConsumer:
-    """`async with start_consumer("name", SOME_SETTING="…") as service`: a consumer, as production has it."""
+    """`async with start_consumer("name", SOME_SETTING="…") as service`: a consumer with its user's rights."""
     del broker  # its queues are needed
     environment = {
-        **database_environment,
+        **database_users.environment("consumer"),
         "RABBITMQ_URL": every_service.rabbitmq_url.get_secret_value(),
         "FIELD_ENCRYPTION_KEY": every_service.field_encryption_key.get_secret_value(),
         "LLM_GATEWAY_URL": gateway.url,

@@ -18,7 +18,7 @@ import trustme
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.encryption import FieldCipher
 from sdlc_agents.kernel.mongo import Database
-from support.backends import EveryService
+from support.database_users import DatabaseUsers
 from support.lab import API_KEY, Gitea, GiteaRepository, lab_module, scripted_claude
 from support.processes import Service, free_port, service
 from support.relay import EgressProxy, egress_proxy, tls_front
@@ -69,15 +69,9 @@ async def proxy() -> AsyncIterator[EgressProxy]:
 
 
 @pytest.fixture
-def database_environment(every_service: EveryService) -> dict[str, str]:
-    """MONGO_* for a service's process."""
-    environment = {
-        "MONGO_URL": every_service.mongo_url.get_secret_value(),
-        "MONGO_DATABASE": every_service.mongo_database,
-    }
-    if every_service.mongo_tls_ca_file is not None:
-        environment["MONGO_TLS_CA_FILE"] = str(every_service.mongo_tls_ca_file)
-    return environment
+def database_environment(database_users: DatabaseUsers) -> dict[str, str]:
+    """MONGO_* for the gateway's process: a user with its rights, and no other."""
+    return database_users.environment("gateway")
 
 
 @dataclass(frozen=True)
@@ -90,9 +84,12 @@ class GatewayProcess:
 
 @pytest.fixture
 async def gateway(
-    claude: str, database_environment: dict[str, str], db: Database, tmp_path: Path
+    claude: str,
+    database_environment: dict[str, str],
+    db: Database,
+    tmp_path: Path,
 ) -> AsyncIterator[GatewayProcess]:
-    """The gateway as a process, in front of the scripted API."""
+    """The gateway as a process, in front of the scripted API, with its user's rights."""
     del db  # its indexes and validators are needed
     port = free_port()
     environment = {

@@ -1,11 +1,15 @@
 """Developments as the API shows them; the lease and other inner fields stay inside."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, WithJsonSchema
 
-Status = Literal["queued", "running", "completed", "failed", "cancelled"]
+from sdlc_agents.developments.model import Kind, Status
+
+# Their values stand where they are used: names of their own in the API's document would be a change of the API.
+StatusField = Annotated[Status, WithJsonSchema({"type": "string", "enum": [status.value for status in Status]})]
+KindField = Annotated[Kind, WithJsonSchema({"type": "string", "enum": [kind.value for kind in Kind]})]
 
 
 class AttemptOutput(BaseModel):
@@ -64,8 +68,8 @@ class DevelopmentOutput(BaseModel):
     """
 
     id: str
-    kind: Literal["ticket", "follow_up"] = "ticket"
-    status: Status
+    kind: KindField = Kind.TICKET
+    status: StatusField
     jira_issue_id: str
     jira_issue_key: str
     jira_project_key: str

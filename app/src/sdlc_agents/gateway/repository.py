@@ -1,7 +1,4 @@
-"""`agent_jobs` and `llm_spending`: tokens, budgets, and what was used.
-
-Rights: `find` and `update` on `agent_jobs`, `find`, `insert` and `update` on `llm_spending`.
-"""
+"""`agent_jobs` and `llm_spending`: tokens, budgets, and what was used."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +8,11 @@ from pymongo import UpdateOne
 
 from sdlc_agents.gateway.pricing import Tokens
 from sdlc_agents.kernel.mongo import Database, Document, Session, in_transaction, translate_errors
+from sdlc_agents.kernel.rights import Action, rights
 from sdlc_agents.spending.budgets import Account, Budget, SpendingLimits
 from sdlc_agents.spending.repository import SpendingRepository, Spent
+
+RIGHTS = rights(Action.FIND, Action.UPDATE, on="agent_jobs")
 
 _ANSWERS_REMEMBERED = 200
 _FIELDS = (

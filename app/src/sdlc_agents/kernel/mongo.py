@@ -26,6 +26,7 @@ Database = AsyncDatabase[Document]
 Result = TypeVar("Result")
 
 __all__ = [
+    "DUPLICATE_KEY",
     "Client",
     "Database",
     "Document",
@@ -37,6 +38,9 @@ __all__ = [
     "ping",
     "translate_errors",
 ]
+
+DUPLICATE_KEY = 11000
+"""The code of MongoDB's error where a unique index has the value already."""
 
 SERVER_SELECTION_SECONDS = 3
 OPERATION_SECONDS = 10

@@ -10,7 +10,7 @@ from sdlc_agents.kernel.callers import Caller
 from sdlc_agents.kernel.errors import NotFoundError
 from sdlc_agents.kernel.mongo import Database, Document
 from sdlc_agents.projects.repository import CheckRepository, ProjectRepository
-from sdlc_agents.projects.schemas import CheckOutput, RepositoryCheckOutput
+from sdlc_agents.projects.schemas import CheckOutput, CheckState, RepositoryCheckOutput
 
 WAIT_SECONDS = 20
 _LOOK_SECONDS = 0.2
@@ -29,7 +29,7 @@ class CheckService:
         document = await self._checks.request(project_id, caller.name)
         clock = asyncio.get_running_loop()
         deadline = clock.time() + wait_seconds
-        while document["state"] == "waiting" and clock.time() < deadline:
+        while document["state"] == CheckState.WAITING and clock.time() < deadline:
             await asyncio.sleep(_LOOK_SECONDS)
             document = await self._find(project_id, document["_id"])
         return _shown(document)
@@ -51,7 +51,7 @@ class CheckService:
 
 
 def _shown(document: Document) -> CheckOutput:
-    done = document["state"] == "done"
+    done = document["state"] == CheckState.DONE
     results = [RepositoryCheckOutput(**result) for result in document["results"]] if done else None
     return CheckOutput(
         id=document["_id"],

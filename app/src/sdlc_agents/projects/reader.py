@@ -1,9 +1,9 @@
-"""The projects as the consumer reads them.
-
-Rights it needs: `projects` find.
-"""
+"""The projects as the consumer reads them."""
 
 from sdlc_agents.kernel.mongo import Database, Document, translate_errors
+from sdlc_agents.kernel.rights import Action, rights
+
+RIGHTS = rights(Action.FIND, on="projects")
 
 
 class ProjectReader:
