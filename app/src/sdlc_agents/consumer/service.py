@@ -13,7 +13,7 @@ import structlog
 from sdlc_agents.consumer.checkout.mirrors import MirrorMetrics, Mirrors
 from sdlc_agents.consumer.claims.intake import Intake
 from sdlc_agents.consumer.claims.repository import ClaimRepository
-from sdlc_agents.consumer.forge_checks import ProjectChecks
+from sdlc_agents.consumer.forge_checks import ForgeChecks
 from sdlc_agents.consumer.metrics import AgentMetrics
 from sdlc_agents.consumer.reporting.links import ConfigurationApi
 from sdlc_agents.consumer.reporting.notices import Notices
@@ -105,7 +105,7 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
     notices = Notices(developments, intake.errors, jira, Answers(tools.projects, access), api)
     checks = {"mongodb": lambda: mongo.ping(db), "rabbitmq": intake.check, "agent_runner": runners.check}
     telling = asyncio.create_task(notices.run(), name="notices")
-    beside = [telling, asyncio.create_task(ProjectChecks(db, cipher, outside).run(), name="project checks")]
+    beside = [telling, asyncio.create_task(ForgeChecks(db, cipher, outside).run(), name="project checks")]
     if settings.review_poll_seconds:
         pace = Pace(settings.review_poll_seconds, settings.review_days)
         poller = ReviewPoller(WatchRepository(db, settings.consumer_name), access, pace)

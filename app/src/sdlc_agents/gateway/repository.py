@@ -65,7 +65,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """An answer with the job and the accounts that it goes to."""
 
     job: Job
@@ -108,7 +108,7 @@ class JobRepository:
         """What was spent of these budgets. Raises `UnavailableError` without a database."""
         return await self._spending.used(budgets)
 
-    async def add(self, entries: Sequence[Entry]) -> None:
+    async def add(self, entries: Sequence[LedgerEntry]) -> None:
         """Count answers, each in its job and in its accounts: all of them or none. Those counted before are left out.
 
         Raises `UnavailableError` without a database: then it may be tried again.
@@ -143,7 +143,7 @@ class _KnownError(Exception):
     """An answer was counted before."""
 
 
-def _counted(entry: Entry) -> UpdateOne:
+def _counted(entry: LedgerEntry) -> UpdateOne:
     answer = entry.answer
     used = {f"usage.{name}": count for name, count in answer.tokens.model_dump().items() if count}
     return UpdateOne(

@@ -9,19 +9,19 @@ import asyncio
 from sdlc_agents.kernel.callers import Caller
 from sdlc_agents.kernel.errors import NotFoundError
 from sdlc_agents.kernel.mongo import Database, Document
-from sdlc_agents.projects.repository import CheckRepository, ProjectRepository
+from sdlc_agents.projects.repository import ForgeCheckRepository, ProjectRepository
 from sdlc_agents.projects.schemas import CheckOutput, CheckState, RepositoryCheckOutput
 
 WAIT_SECONDS = 20
 _LOOK_SECONDS = 0.2
 
 
-class CheckService:
+class ForgeCheckService:
     """What the endpoints do."""
 
     def __init__(self, db: Database) -> None:
         self._projects = ProjectRepository(db)
-        self._checks = CheckRepository(db)
+        self._checks = ForgeCheckRepository(db)
 
     async def check(self, project_id: str, caller: Caller, wait_seconds: float) -> CheckOutput:
         """Ask for a check and wait so long for its end; as it is then. Raises `NotFoundError`."""

@@ -88,7 +88,7 @@ class ProjectRepository:
         await self._triggers.delete_one({"_id": document["jira_project_key"]}, session=session)
 
 
-class CheckRepository:
+class ForgeCheckRepository:
     """Requests to check a project, which the configuration API writes and a consumer answers; they expire."""
 
     def __init__(self, db: Database) -> None:
