@@ -1,15 +1,23 @@
 """Developments as the API shows them; the lease and other inner fields stay inside."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, WithJsonSchema
+from pydantic import BaseModel, GetPydanticSchema
+from pydantic_core import core_schema
 
 from sdlc_agents.developments.model import Kind, Status
 
-# Their values stand where they are used: names of their own in the API's document would be a change of the API.
-StatusField = Annotated[Status, WithJsonSchema({"type": "string", "enum": [status.value for status in Status]})]
-KindField = Annotated[Kind, WithJsonSchema({"type": "string", "enum": [kind.value for kind in Kind]})]
+
+def _by_value(states: type[StrEnum]) -> GetPydanticSchema:
+    """One of these. An enum would get a schema with a name of its own in the API's document: a change of the API."""
+    literal = core_schema.literal_schema([state.value for state in states])
+    return GetPydanticSchema(lambda _type, _handler: core_schema.no_info_after_validator_function(states, literal))
+
+
+StatusField = Annotated[str, _by_value(Status)]
+KindField = Annotated[str, _by_value(Kind)]
 
 
 class AttemptOutput(BaseModel):

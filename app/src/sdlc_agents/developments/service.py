@@ -62,13 +62,13 @@ class DevelopmentService:
 
         async def work(session: Session) -> DevelopmentOutput:
             before = await self._repository.get(development_id, session)
-            if before.status is Status.RUNNING and before.cancel_requested_at is not None:
+            if before.status == Status.RUNNING and before.cancel_requested_at is not None:
                 return before
             after = await self._repository.cancel_queued(development_id, caller.name, session)
             after = after or await self._repository.ask_to_stop(development_id, caller.name, session)
             if after is None:
                 raise ConflictError(f"this development is {before.status} already")
-            action = "development.cancelled" if after.status is Status.CANCELLED else "development.cancel_requested"
+            action = "development.cancelled" if after.status == Status.CANCELLED else "development.cancel_requested"
             await self._record(caller, action, before, after, session)
             return after
 
