@@ -16,7 +16,7 @@ from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.ids import new_id
 from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.migrations import schema
-from sdlc_agents.webhooks.events import Event, StoreResult
+from sdlc_agents.webhooks.events import ReceivedEvent, StoreResult
 from sdlc_agents.webhooks.payload import Ignored, TriggerRule, parse
 from sdlc_agents.webhooks.repository import WebhookRepository
 
@@ -47,14 +47,14 @@ class _Collection:
         self.repository = WebhookRepository(database, "growth")
         self.size = 0
 
-    def tickets(self, count: int, first: int) -> list[Event]:
+    def tickets(self, count: int, first: int) -> list[ReceivedEvent]:
         return [_event(body, number) for number, body in enumerate(islice(bodies("GROW", first), count), first)]
 
-    def take(self, count: int) -> list[Event]:
+    def take(self, count: int) -> list[ReceivedEvent]:
         self.size += count
         return self.tickets(count, self.size - count)
 
-    async def timed(self, events: Sequence[Event], outcome: StoreResult) -> float:
+    async def timed(self, events: Sequence[ReceivedEvent], outcome: StoreResult) -> float:
         """Milliseconds of storing them, which must come to this."""
         started = time.perf_counter()
         outcomes = await self.repository.store(events)
@@ -110,9 +110,16 @@ async def _measure(growing: _Collection, small: _Collection, size: int) -> Step:
     )
 
 
-def _event(body: bytes, number: int) -> Event:
+def _event(body: bytes, number: int) -> ReceivedEvent:
     delivery = parse(body, lambda _project_key: TriggerRule(STATUS))
     assert not isinstance(delivery, Ignored)  # noqa: S101 - `bodies` makes triggers only
     # As Jira names deliveries: in no order, so that every insert meets another page of the index.
     identifier = f"{number * 2_654_435_761 % 2**32:08x}-{number}"
-    return Event(new_id(), new_id(), identifier, now(), body.decode(), delivery)
+    return ReceivedEvent(
+        id=new_id(),
+        development_id=new_id(),
+        delivery_id=identifier,
+        received_at=now(),
+        raw_payload=body.decode(),
+        delivery=delivery,
+    )

@@ -20,7 +20,7 @@ from sdlc_agents.kernel import amqp, mongo
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.ids import new_id
 from sdlc_agents.webhooks.endpoints import delivery_id
-from sdlc_agents.webhooks.events import Event
+from sdlc_agents.webhooks.events import ReceivedEvent
 from sdlc_agents.webhooks.payload import Ignored, TriggerRule, parse
 from sdlc_agents.webhooks.settings import WebhookSettings
 from sdlc_agents.webhooks.signature import is_authentic
@@ -45,7 +45,7 @@ async def reference_app(settings: WebhookSettings) -> AsyncIterator[Starlette]:
             delivery = parse(body, lambda _project_key: trigger)
             if isinstance(delivery, Ignored):
                 return JSONResponse({"status": "ignored", "message": delivery.reason})
-            event = Event(
+            event = ReceivedEvent(
                 id=new_id(),
                 development_id=new_id(),
                 delivery_id=delivery_id(request.headers.get("x-atlassian-webhook-identifier"), body),
@@ -63,7 +63,7 @@ async def reference_app(settings: WebhookSettings) -> AsyncIterator[Starlette]:
         yield Starlette(routes=[Route("/webhook", webhook, methods=["POST"])])
 
 
-def _message(event: Event) -> aio_pika.Message:
+def _message(event: ReceivedEvent) -> aio_pika.Message:
     body = {
         "jira_issue_id": event.delivery.jira_issue_id,
         "jira_issue_key": event.delivery.jira_issue_key,

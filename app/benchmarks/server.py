@@ -25,7 +25,7 @@ from sdlc_agents.kernel.serving import run_until_stopped, serve
 from sdlc_agents.kernel.settings import load_settings
 from sdlc_agents.webhooks import service
 from sdlc_agents.webhooks.endpoints import create_app
-from sdlc_agents.webhooks.events import Event, StoreResult
+from sdlc_agents.webhooks.events import ReceivedEvent, StoreResult
 from sdlc_agents.webhooks.ingest import GroupCommit
 from sdlc_agents.webhooks.payload import TriggerRule
 from sdlc_agents.webhooks.repository import WebhookRepository
@@ -38,7 +38,7 @@ class _NoDatabase(GroupCommit):
     def __init__(self) -> None:
         pass
 
-    async def store(self, event: Event) -> StoreResult:
+    async def store(self, event: ReceivedEvent) -> StoreResult:
         del event
         return StoreResult.STORED
 

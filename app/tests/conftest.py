@@ -36,6 +36,7 @@ from support.backends import (
     MakeSettings,
     Settings,
 )
+from support.database_users import DatabaseUsers, database_users_of
 from support.proxy import CuttableProxy
 
 # An example that takes long says that the machine is busy; tests of time have time limits of their own.
@@ -98,6 +99,13 @@ def database_name(backends: Backends) -> Iterator[str]:
     options: dict[str, Any] = {"tlsCAFile": backends.mongo_tls_ca_file} if backends.mongo_tls_ca_file else {}
     with pymongo.MongoClient[Document](backends.mongo_url, **options) as client:
         client.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def database_users(backends: Backends, database_name: str) -> Iterator[DatabaseUsers]:
+    """A user for each service of this process's database, with the service's rights alone."""
+    with database_users_of(backends, database_name) as users:
+        yield users
 
 
 @pytest.fixture

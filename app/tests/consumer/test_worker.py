@@ -11,7 +11,7 @@ from sdlc_agents.consumer.claims.repository import ClaimRepository
 from sdlc_agents.consumer.metrics import AgentMetrics
 from sdlc_agents.consumer.run.execution import RunServices
 from sdlc_agents.consumer.worker import Worker
-from sdlc_agents.developments.model import Outcome
+from sdlc_agents.developments.model import Outcome, Status
 from sdlc_agents.kernel.metrics import new_registry
 from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.kernel.waiting import to_the_end
@@ -39,7 +39,7 @@ class Endless:
 
     async def cancelled(self, by: str) -> Outcome:
         """As an execution tells it."""
-        return Outcome(status="cancelled", kind="cancelled", error_message=f"cancelled by {by}")
+        return Outcome(status=Status.CANCELLED, kind="cancelled", error_message=f"cancelled by {by}")
 
 
 async def test_what_is_done_to_the_end_is_done_before_the_cancellation_goes_on() -> None:

@@ -10,15 +10,15 @@ from bson import ObjectId
 from sdlc_agents.consumer.claims.claim import Claim
 from sdlc_agents.consumer.claims.repository import ClaimRepository
 from sdlc_agents.developments import repository as developments_repository
-from sdlc_agents.developments.model import Outcome
+from sdlc_agents.developments.model import Notice, Outcome, Status
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.webhooks.repository import WebhookRepository
 from support.apikeys import MakeKey
 from support.webhook_service import event
 
-FAILED = Outcome(status="failed", kind="no_change", error_message="nothing was changed", attempt_cost_usd=0.5)
-DONE = Outcome(status="completed", kind="pull_request", pr_mr_url="https://git.example/1")
+FAILED = Outcome(status=Status.FAILED, kind="no_change", error_message="nothing was changed", attempt_cost_usd=0.5)
+DONE = Outcome(status=Status.COMPLETED, kind="pull_request", pr_mr_url="https://git.example/1")
 
 
 def consumer(db: Database) -> ClaimRepository:
@@ -39,7 +39,7 @@ async def claimed(db: Database) -> Claim:
 
 async def ended(db: Database, outcome: Outcome) -> str:
     claim = await claimed(db)
-    await consumer(db).finish(claim, outcome, ["ticket"])
+    await consumer(db).finish(claim, outcome, [Notice.TICKET])
     return claim.development_id
 
 

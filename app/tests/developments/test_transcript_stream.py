@@ -15,7 +15,7 @@ from sdlc_agents.configuration.app import create_app
 from sdlc_agents.consumer.claims.claim import Claim
 from sdlc_agents.consumer.claims.repository import ClaimRepository
 from sdlc_agents.developments import streaming
-from sdlc_agents.developments.model import Outcome
+from sdlc_agents.developments.model import Outcome, Status
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.encryption import FieldCipher
 from sdlc_agents.kernel.mongo import Database
@@ -25,7 +25,7 @@ from support.apikeys import MakeKey
 from support.waiting import until
 from support.webhook_service import event
 
-DONE = Outcome(status="completed", kind="pull_request", pr_mr_url="https://git.example/1")
+DONE = Outcome(status=Status.COMPLETED, kind="pull_request", pr_mr_url="https://git.example/1")
 Frame = dict[str, str]
 
 
@@ -209,7 +209,7 @@ async def test_a_retried_developments_stream_has_the_events_of_all_attempts(
     http: httpx.AsyncClient, db: Database
 ) -> None:
     development_id = await queued(db)
-    failed = Outcome(status="failed", kind="no_change", error_message="nothing was changed")
+    failed = Outcome(status=Status.FAILED, kind="no_change", error_message="nothing was changed")
     claim = await claimed(db, development_id)
     await tell(db, development_id, "first attempt")
     await consumer(db).finish(claim, failed, [])

@@ -2,11 +2,11 @@
 
 import secrets
 
-from sdlc_agents.forges.http_cache import Answers
+from sdlc_agents.forges.http_cache import HttpCache
 
 
 def test_an_answer_is_had_back_as_it_was() -> None:
-    answers = Answers(1000)
+    answers = HttpCache(1000)
     answers.keep("a", 'W/"1"', b"one")
     answers.keep("a", 'W/"2"', b"two")
     kept = answers.get("a")
@@ -16,7 +16,7 @@ def test_an_answer_is_had_back_as_it_was() -> None:
 
 
 def test_those_that_were_not_asked_for_longest_make_room() -> None:
-    answers = Answers(1000)
+    answers = HttpCache(1000)
     answers.keep("a", "1", secrets.token_bytes(400))
     answers.keep("b", "1", secrets.token_bytes(400))
     assert answers.get("a") is not None
@@ -25,7 +25,7 @@ def test_those_that_were_not_asked_for_longest_make_room() -> None:
 
 
 def test_one_that_is_too_large_is_not_kept_and_what_it_replaces_is_gone() -> None:
-    answers = Answers(100)
+    answers = HttpCache(100)
     answers.keep("a", "1", b"one")
     answers.keep("a", "2", secrets.token_bytes(1000))
     assert answers.get("a") is None

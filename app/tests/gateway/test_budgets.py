@@ -13,7 +13,7 @@ import pytest
 from sdlc_agents.gateway.ledger import FRESH_SECONDS, Ledger
 from sdlc_agents.gateway.metrics import GatewayMetrics
 from sdlc_agents.gateway.pricing import Tokens
-from sdlc_agents.gateway.repository import Answer, Entry, JobRepository
+from sdlc_agents.gateway.repository import Answer, JobRepository, LedgerEntry
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.metrics import new_registry
 from sdlc_agents.kernel.mongo import Database
@@ -171,7 +171,8 @@ async def test_an_answer_that_is_counted_again_counts_once(db: Database) -> None
     job = await repository.find(digest(token))
     assert job is not None
     first, second = (
-        Entry(job, Answer(f"answer-{number}", Tokens(input_tokens=5), 0.5), accounts("SHOP", now())) for number in "12"
+        LedgerEntry(job, Answer(f"answer-{number}", Tokens(input_tokens=5), 0.5), accounts("SHOP", now()))
+        for number in "12"
     )
     await repository.add([first])
     await repository.add([first])
@@ -243,7 +244,7 @@ class _Held(JobRepository):
         self.stored = asyncio.Event()
         self.go_on = asyncio.Event()
 
-    async def add(self, entries: Sequence[Entry]) -> None:
+    async def add(self, entries: Sequence[LedgerEntry]) -> None:
         await super().add(entries)
         self.stored.set()
         await self.go_on.wait()

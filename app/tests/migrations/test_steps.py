@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
+from pydantic import SecretStr
 from pymongo import ASCENDING, IndexModel
 
+from sdlc_agents.commands.migrate import MigrationSettings, migrate
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.errors import ConflictError
 from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.migrations import schema
+from support.backends import Backends, MakeSettings
+from support.database_users import database_users_of
 
 STORED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -126,3 +130,69 @@ async def test_of_two_runs_of_a_ticket_the_one_that_was_begun_last_goes_on(fresh
     assert (found["older"]["attempts"], found["older"]["lease"]["fence"]) == (0, 3)
     assert found["older"]["lease"]["expires_at"] < found["newer"]["lease"]["expires_at"]
     assert await schema.migrate(fresh) is False
+
+
+async def test_pull_requests_get_their_numbers_from_their_addresses(fresh: Database) -> None:
+    await schema.migrate(fresh)
+    await fresh["schema_version"].update_one({"_id": "database"}, {"$set": {"version": 3}})
+    addresses = {
+        "gitea": "https://h/o/r/pulls/7",
+        "github": "https://h/o/r/pull/42",
+        "gitlab": "https://h/g/s/r/-/merge_requests/1234567/",
+        "odd": "https://h/o/r/pulls/seven",
+        "none": None,
+    }
+
+    def ended(name: str, address: str | None) -> dict[str, Any]:
+        return {
+            "_id": name,
+            "status": "completed",
+            "jira_issue_id": "1",
+            "jira_issue_key": "T-1",
+            "jira_project_key": "T",
+            "prompt": "",
+            "created_at": STORED,
+            "pr_mr_url": address,
+        }
+
+    def watch(address: str) -> dict[str, Any]:
+        return {
+            "_id": address,
+            **dict.fromkeys(("development_id", "jira_project_key", "repository_url", "forge"), "x"),
+            "state": "open",
+            **dict.fromkeys(("since", "next_at", "touched_at"), STORED),
+            "handled": [],
+        }
+
+    await fresh["developments"].insert_many([ended(name, address) for name, address in addresses.items()])
+    await fresh["developments"].insert_one(ended("known", "https://h/o/r/pulls/8") | {"pr_mr_number": 9})
+    await fresh["pull_request_watches"].insert_many([watch(address) for address in addresses.values() if address])
+    assert await schema.migrate(fresh) is True
+    numbers = {document["_id"]: document.get("pr_mr_number") async for document in fresh["developments"].find()}
+    assert numbers == {"gitea": 7, "github": 42, "gitlab": 1_234_567, "odd": None, "none": None, "known": 9}
+    watched = {document["_id"]: document.get("number") async for document in fresh["pull_request_watches"].find()}
+    assert watched == {address: numbers[name] for name, address in addresses.items() if address}
+    assert await schema.migrate(fresh) is False
+
+
+async def test_every_step_and_every_collection_is_within_the_rights_of_migrates_user(
+    version_1: Database, backends: Backends, make_settings: MakeSettings
+) -> None:
+    """From the oldest release on, with every step in it; a second run has nothing left to do."""
+    with database_users_of(backends, version_1.name) as users:
+        settings = make_settings(
+            MigrationSettings,
+            mongo_url=users.url("migrate"),
+            mongo_database=version_1.name,
+            configuration_api_admin_key="the operator's bootstrap key",
+            transcript_retention_days=30,
+        )
+        assert await migrate(settings) is True
+        await version_1["api_keys"].drop_index("key_sha256")
+        await version_1.command("collMod", "developments", validator={})
+        # A time to live is changed in place, and the key of the operator is another one.
+        other = settings.model_copy(
+            update={"transcript_retention_days": 40, "configuration_api_admin_key": SecretStr("another bootstrap key")}
+        )
+        assert await migrate(other) is True
+        assert await migrate(other) is False

@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pymongo.errors import OperationFailure
 
 from sdlc_agents.kernel.mongo import Client, Database
 from sdlc_agents.kernel.settings import MongoSettings
 from sdlc_agents.mongodb_exporter.service import serve_exporter
 from support.backends import Backends, MakeSettings
+from support.database_users import DatabaseUsers
 from support.processes import free_port
 from support.proxy import CuttableProxy
 
@@ -66,18 +68,10 @@ async def _running(settings: MongoSettings) -> AsyncIterator[Exporter]:
 
 
 @pytest.fixture
-async def exporter_url(client: Client, backends: Backends) -> AsyncIterator[str]:
-    """The address of the database with a user that may do what the exporter's user may, and nothing else."""
-    name, password = f"exporter_{secrets.token_hex(4)}", secrets.token_hex(16)
-    roles = [{"role": "clusterMonitor", "db": "admin"}, {"role": "read", "db": "local"}]
-    await client.admin.command("createUser", name, pwd=password, roles=roles)
-    yield f"mongodb://{name}:{password}@{backends.mongo_url.rpartition('@')[2]}"
-    await client.admin.command("dropUser", name)
-
-
-@pytest.fixture
-async def exporter(exporter_url: str, make_settings: MakeSettings) -> AsyncIterator[Exporter]:
-    async with _running(make_settings(MongoSettings, mongo_url=exporter_url, metrics_port=free_port())) as running:
+async def exporter(database_users: DatabaseUsers, make_settings: MakeSettings) -> AsyncIterator[Exporter]:
+    """One with the rights of the exporter's user, and no other."""
+    settings = make_settings(MongoSettings, mongo_url=database_users.url("exporter"), metrics_port=free_port())
+    async with _running(settings) as running:
         yield running
 
 
@@ -98,8 +92,33 @@ async def test_a_scrape_has_every_source_with_the_exporters_rights(exporter: Exp
     ):
         assert name in values, name
     assert (1.0, db.name) in [(value, labels["database"]) for labels, value in values["mongodb_dbstats_ok"]]
+    assert {"config", "local"} <= {labels["database"] for labels, _ in values["mongodb_dbstats_ok"]}
     assert "exporter_probe" in {labels["collection"] for labels, _ in values["mongodb_top_total_time"]}
     assert "sdlc_mongodb_exporter_failures_total" not in values
+
+
+async def test_the_ends_of_the_oplog_are_those_that_its_entries_have(exporter: Exporter, client: Client) -> None:
+    oplog = client["local"]["oplog.rs"]
+
+    async def newest() -> float:
+        entry = await oplog.find_one({}, {"ts": 1}, sort=[("$natural", -1)])
+        assert entry is not None
+        return float(entry["ts"].time)
+
+    before = await newest()
+    values = await exporter.values()
+    ((_, head),) = values["mongodb_mongod_replset_oplog_head_timestamp"]
+    ((_, tail),) = values["mongodb_mongod_replset_oplog_tail_timestamp"]
+    assert before <= head <= await newest()
+    assert 0 < tail <= before
+
+
+async def test_the_exporters_user_reads_no_document(database_users: DatabaseUsers, db: Database) -> None:
+    await db["agent_events"].insert_one({"development_id": "d", "text": "said in confidence"})
+    async with database_users.client("exporter") as exporter:
+        for database, collection in (("local", "oplog.rs"), (db.name, "agent_events"), ("admin", "system.users")):
+            with pytest.raises(OperationFailure, match="not authorized"):
+                await exporter[database][collection].find_one()
 
 
 async def test_every_series_names_the_replica_set_and_the_members_part_in_it(exporter: Exporter) -> None:

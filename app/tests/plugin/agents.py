@@ -14,6 +14,7 @@ from sdlc_agents.kernel.encryption import FieldCipher
 from sdlc_agents.kernel.mongo import Database
 from support.agents import Developments, GatewayProcess, RunnerProcesses, StartConsumer
 from support.backends import AMQP_NAMES, Broker, EveryService
+from support.database_users import DatabaseUsers
 from support.lab import API_KEY, Gitea, scripted_claude
 from support.processes import Service, free_port, service
 from support.relay import EgressProxy, egress_proxy, tls_front
@@ -64,22 +65,16 @@ async def proxy() -> AsyncIterator[EgressProxy]:
 
 
 @pytest.fixture
-def database_environment(every_service: EveryService) -> dict[str, str]:
-    """MONGO_* for a service's process."""
-    environment = {
-        "MONGO_URL": every_service.mongo_url.get_secret_value(),
-        "MONGO_DATABASE": every_service.mongo_database,
-    }
-    if every_service.mongo_tls_ca_file is not None:
-        environment["MONGO_TLS_CA_FILE"] = str(every_service.mongo_tls_ca_file)
-    return environment
+def database_environment(database_users: DatabaseUsers) -> dict[str, str]:
+    """MONGO_* for the gateway's process: a user with its rights, and no other."""
+    return database_users.environment("gateway")
 
 
 @pytest.fixture
 async def gateway(
     claude: str, database_environment: dict[str, str], db: Database, tmp_path: Path
 ) -> AsyncIterator[GatewayProcess]:
-    """The gateway as a process, in front of the scripted API."""
+    """The gateway as a process, in front of the scripted API, with its user's rights."""
     del db  # its indexes and validators are needed
     port = free_port()
     environment = {
@@ -133,13 +128,13 @@ def start_consumer(
     proxy: EgressProxy,
     authority_file: Path,
     every_service: EveryService,
-    database_environment: dict[str, str],
+    database_users: DatabaseUsers,
     tmp_path: Path,
 ) -> StartConsumer:
-    """`async with start_consumer("name", SOME_SETTING="…") as service`: a consumer, as production has it."""
+    """`async with start_consumer("name", SOME_SETTING="…") as service`: a consumer with its user's rights."""
     del broker  # its queues are needed
     environment = {
-        **database_environment,
+        **database_users.environment("consumer"),
         "RABBITMQ_URL": every_service.rabbitmq_url.get_secret_value(),
         "FIELD_ENCRYPTION_KEY": every_service.field_encryption_key.get_secret_value(),
         "LLM_GATEWAY_URL": gateway.url,

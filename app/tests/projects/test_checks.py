@@ -18,13 +18,13 @@ from starlette.routing import Route
 from structlog.testing import capture_logs
 
 from sdlc_agents.consumer import forge_checks
-from sdlc_agents.consumer.forge_checks import ProjectChecks
+from sdlc_agents.consumer.forge_checks import ForgeChecks
 from sdlc_agents.kernel import mongo
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.encryption import FieldCipher
 from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.kernel.serving import serve
-from sdlc_agents.projects.repository import CheckRepository
+from sdlc_agents.projects.repository import ForgeCheckRepository
 from support.backends import EveryService, MakeSettings
 from support.lab import Gitea, GiteaRepository
 from support.processes import free_port
@@ -50,7 +50,7 @@ def answering(db: Database, cipher: FieldCipher, outside: httpx.AsyncClient) -> 
 
     @asynccontextmanager
     async def run() -> AsyncIterator[None]:
-        task = asyncio.create_task(ProjectChecks(db, cipher, outside).run())
+        task = asyncio.create_task(ForgeChecks(db, cipher, outside).run())
         yield
         task.cancel()
         await asyncio.wait({task})
@@ -205,7 +205,7 @@ async def test_without_a_consumer_the_check_waits_at_its_address(
 
 
 async def test_a_check_whose_consumer_was_lost_is_another_ones(db: Database) -> None:
-    repository = CheckRepository(db)
+    repository = ForgeCheckRepository(db)
     asked = await repository.request("p", "somebody")
     claimed = await repository.claim(60)
     assert claimed is not None
@@ -244,14 +244,14 @@ async def test_a_database_that_comes_back_is_asked_again(
     ):
         await mongo_proxy.cut()
         with capture_logs() as logs:
-            task = asyncio.create_task(ProjectChecks(mongo.database(connected, settings), cipher, http).run())
+            task = asyncio.create_task(ForgeChecks(mongo.database(connected, settings), cipher, http).run())
 
             async def noticed() -> bool:
                 return any(entry["event"] == "dependency_away" for entry in logs)
 
             await until(noticed)
         await mongo_proxy.mend()
-        asked = await CheckRepository(db).request("no such project", "somebody")
+        asked = await ForgeCheckRepository(db).request("no such project", "somebody")
 
         async def done() -> bool:
             return await db["project_checks"].count_documents({"_id": asked["_id"], "state": "done"}) == 1
@@ -270,7 +270,7 @@ async def test_a_wait_that_is_too_long_is_named(api: httpx.AsyncClient, wait: st
 
 async def test_an_unknown_project_or_check_is_not_found(api: httpx.AsyncClient, db: Database) -> None:
     project_id = await registered(api, repository())
-    other = await CheckRepository(db).request("another project", "somebody")
+    other = await ForgeCheckRepository(db).request("another project", "somebody")
     answers = [
         await api.post("/api/projects/none/check"),
         await api.get("/api/projects/none/checks/none"),

@@ -181,8 +181,3 @@ def test_what_is_handled_is_bounded_and_what_is_forgotten_starts_nothing() -> No
 def test_the_longer_nothing_is_said_the_later_is_the_next_look() -> None:
     minutes = [rules.interval(60, timedelta(minutes=quiet)) / 60 for quiet in (0, 5, 10, 50, 100, 10_000)]
     assert minutes == [1, 1, 1, 5, 10, 10]
-
-
-def test_the_number_is_read_from_every_forges_address() -> None:
-    addresses = ("https://h/o/r/pulls/7", "https://h/o/r/pull/7", "https://h/g/s/r/-/merge_requests/7", "https://h/x")
-    assert [rules.pull_request_number(address) for address in addresses] == [7, 7, 7, None]

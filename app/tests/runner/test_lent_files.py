@@ -6,7 +6,7 @@ import pytest
 
 from sdlc_agents.git.command import Git, GitError
 from sdlc_agents.git.trees import BORROWED, commit_borrowed
-from sdlc_agents.runner.workspace import JobDirectory, Workspace
+from sdlc_agents.runner.workspace import JobDirectory, JobWorkspace
 from sdlc_agents.runs.protocol import JobRequest
 from support.repositories import IDENTITY, git, make_repository
 
@@ -18,7 +18,7 @@ LARGE = "large " * 1000
 class Checkout:
     """A job's checkout, with `big.bin` of Git LFS and the submodule `lib`, as an agent has it."""
 
-    def __init__(self, workspace: Workspace, tree: Path) -> None:
+    def __init__(self, workspace: JobWorkspace, tree: Path) -> None:
         self.workspace = workspace
         self.tree = tree
 
@@ -64,7 +64,7 @@ async def checkout(tmp_path: Path) -> Checkout:
         max_cost_usd=1,
         tools=("Read",),
     )
-    workspace = Workspace(directory, job)
+    workspace = JobWorkspace(directory, job)
     await workspace.unpack()
     tree = directory.repository
     git(tree, "update-ref", "refs/heads/main", job.start_commit)

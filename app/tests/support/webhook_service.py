@@ -13,7 +13,7 @@ from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.health import Check
 from sdlc_agents.kernel.ids import new_id
 from sdlc_agents.kernel.serving import serve
-from sdlc_agents.webhooks.events import Event
+from sdlc_agents.webhooks.events import ReceivedEvent
 from sdlc_agents.webhooks.payload import Delivery
 from sdlc_agents.webhooks.service import webhook_service
 from sdlc_agents.webhooks.settings import WebhookSettings
@@ -58,8 +58,15 @@ async def running(settings: WebhookSettings) -> AsyncIterator[Service]:
         yield Service(http, service.checks, registry)
 
 
-def event(delivery_id: str = "", issue_key: str = "T-1") -> Event:
+def event(delivery_id: str = "", issue_key: str = "T-1") -> ReceivedEvent:
     """An event of its own, unless a `delivery_id` says which."""
     identity = new_id()
     delivery = Delivery("jira:issue_updated", "1", issue_key, "T", "s", "d", "In Development", None, ())
-    return Event(identity, new_id(), delivery_id or identity, now(), "{}", delivery)
+    return ReceivedEvent(
+        id=identity,
+        development_id=new_id(),
+        delivery_id=delivery_id or identity,
+        received_at=now(),
+        raw_payload="{}",
+        delivery=delivery,
+    )

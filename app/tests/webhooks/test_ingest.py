@@ -9,7 +9,7 @@ from pymongo import monitoring
 from sdlc_agents.kernel import mongo
 from sdlc_agents.kernel.errors import ServiceError, UnavailableError
 from sdlc_agents.kernel.mongo import Database
-from sdlc_agents.webhooks.events import Event, StoreResult
+from sdlc_agents.webhooks.events import ReceivedEvent, StoreResult
 from sdlc_agents.webhooks.ingest import GroupCommit
 from sdlc_agents.webhooks.repository import WebhookRepository
 from support.backends import EveryService
@@ -65,7 +65,7 @@ async def test_a_document_that_the_validator_refuses_fails_alone(db: Database) -
 
 
 async def test_a_failed_write_fails_each_request_that_shared_it() -> None:
-    async def write(_events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
+    async def write(_events: Sequence[ReceivedEvent]) -> Sequence[StoreResult | ServiceError]:
         raise UnavailableError("the database is not available")
 
     async with GroupCommit(write) as ingest:
@@ -76,7 +76,7 @@ async def test_a_failed_write_fails_each_request_that_shared_it() -> None:
 async def test_when_the_database_is_away_nobody_waits_for_another_batch_to_find_out() -> None:
     asked = 0
 
-    async def write(_events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
+    async def write(_events: Sequence[ReceivedEvent]) -> Sequence[StoreResult | ServiceError]:
         nonlocal asked
         asked += 1
         raise UnavailableError("the database is not available")
@@ -90,7 +90,7 @@ async def test_when_the_database_is_away_nobody_waits_for_another_batch_to_find_
 async def test_an_unexpected_error_is_answered_and_the_next_batch_goes_on() -> None:
     calls = 0
 
-    async def write(events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
+    async def write(events: Sequence[ReceivedEvent]) -> Sequence[StoreResult | ServiceError]:
         nonlocal calls
         calls += 1
         if calls == 1:
@@ -106,7 +106,7 @@ async def test_an_unexpected_error_is_answered_and_the_next_batch_goes_on() -> N
 async def test_past_the_bound_of_waiting_requests_the_next_is_told_to_come_back() -> None:
     gate = asyncio.Event()
 
-    async def write(events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
+    async def write(events: Sequence[ReceivedEvent]) -> Sequence[StoreResult | ServiceError]:
         await gate.wait()
         return [StoreResult.STORED] * len(events)
 
@@ -120,9 +120,9 @@ async def test_past_the_bound_of_waiting_requests_the_next_is_told_to_come_back(
 
 
 async def test_leaving_writes_what_still_waits_and_takes_nothing_more() -> None:
-    written: list[Event] = []
+    written: list[ReceivedEvent] = []
 
-    async def write(events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
+    async def write(events: Sequence[ReceivedEvent]) -> Sequence[StoreResult | ServiceError]:
         written.extend(events)
         return [StoreResult.STORED] * len(events)
 
@@ -137,7 +137,7 @@ async def test_leaving_writes_what_still_waits_and_takes_nothing_more() -> None:
 
 
 async def test_a_request_that_was_given_up_does_not_disturb_the_others() -> None:
-    async def write(events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
+    async def write(events: Sequence[ReceivedEvent]) -> Sequence[StoreResult | ServiceError]:
         return [StoreResult.STORED] * len(events)
 
     async with GroupCommit(write, linger_seconds=0.02) as ingest:

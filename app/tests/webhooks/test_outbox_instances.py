@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from sdlc_agents.kernel import amqp
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.mongo import Database
-from sdlc_agents.webhooks.events import Event, StoreResult
+from sdlc_agents.webhooks.events import ReceivedEvent, StoreResult
 from sdlc_agents.webhooks.outbox import BACKOFF_SECONDS, Outbox
 from sdlc_agents.webhooks.publisher import Publisher
 from sdlc_agents.webhooks.repository import LEASE, WebhookRepository
@@ -25,7 +25,7 @@ from support.waiting import until
 from support.webhook_service import event as event_of_project_t
 
 
-def event(issue_key: str = "T-1") -> Event:
+def event(issue_key: str = "T-1") -> ReceivedEvent:
     """An event of its own, of the ticket's project."""
     made = event_of_project_t(issue_key=issue_key)
     return replace(made, delivery=replace(made.delivery, jira_project_key=issue_key.partition("-")[0]))
@@ -52,7 +52,7 @@ class Instance:
         await self._running
         await self.publisher.close()
 
-    async def store(self, events: Sequence[Event]) -> None:
+    async def store(self, events: Sequence[ReceivedEvent]) -> None:
         outcomes = await self.outbox.store(events)
         assert set(outcomes) == {StoreResult.STORED}
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import structlog
 
+from sdlc_agents.events.model import EventKind
 from sdlc_agents.kernel import mongo
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.errors import UnavailableError
 from sdlc_agents.kernel.mongo import Database
-from sdlc_agents.webhooks.payload import CREATED, UPDATED, TriggerRule
+from sdlc_agents.webhooks.payload import TriggerRule
 from sdlc_agents.webhooks.triggers import ProjectTriggers
 from support.backends import EveryService, MakeSettings
 from support.deliveries import ticket
@@ -23,7 +24,9 @@ DEFAULT = TriggerRule("In Development")
 FRESH_SECONDS = 2.0
 
 
-async def set_trigger(db: Database, key: str, status: str, event_kinds: Sequence[str] = (CREATED, UPDATED)) -> None:
+async def set_trigger(
+    db: Database, key: str, status: str, event_kinds: Sequence[str] = (EventKind.CREATED, EventKind.UPDATED)
+) -> None:
     """What the configuration API writes with a project."""
     document = {"status": status, "event_kinds": list(event_kinds), "updated_at": now()}
     await db["project_triggers"].replace_one({"_id": key}, document, upsert=True)
@@ -66,9 +69,9 @@ async def test_a_project_starts_at_its_own_status_and_others_at_the_services(
 @pytest.mark.parametrize(
     ("kinds", "updated", "created", "function"),
     [
-        ([UPDATED, CREATED], "accepted", "accepted", "accepted"),
-        ([UPDATED], "accepted", "ignored", "accepted"),
-        ([CREATED], "ignored", "accepted", "ignored"),
+        ([EventKind.UPDATED, EventKind.CREATED], "accepted", "accepted", "accepted"),
+        ([EventKind.UPDATED], "accepted", "ignored", "accepted"),
+        ([EventKind.CREATED], "ignored", "accepted", "ignored"),
     ],
 )
 async def test_a_project_starts_at_the_kinds_of_events_that_it_names(

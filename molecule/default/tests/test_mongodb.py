@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from wiring import constants, port, text
 
 PORT, DATABASE = port("mongodb_port"), text("app_mongo_database")
@@ -33,6 +35,15 @@ def ask(command, database=DATABASE, **options):
 def hello():
     answer = connect().admin.command("hello")
     return {name: answer[name] for name in ("setName", "hosts", "isWritablePrimary")}
+
+def granted(password):
+    client = connect(user="sdlc_admin", password=password)
+    roles = client.admin.command({"rolesInfo": 1, "showPrivileges": True})["roles"]
+    users = client.admin.command({"usersInfo": 1})["users"]
+    return {
+        "roles": {one["role"]: {"privileges": one["privileges"], "inherits": one["roles"]} for one in roles},
+        "users": {one["user"]: one["roles"] for one in users},
+    }
 
 def handshake(version):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -108,6 +119,10 @@ def remove(collection: str) -> dict[str, Any]:
     return {"delete": collection, "deletes": [{"q": {"_id": "a test's"}, "limit": 1}]}
 
 
+def expire(collection: str) -> dict[str, Any]:
+    return {"createIndexes": collection, "indexes": [{"key": {"at": 1}, "name": "at", "expireAfterSeconds": 1}]}
+
+
 def update(collection: str) -> dict[str, Any]:
     return {"update": collection, "updates": [{"q": {"_id": "a test's"}, "u": {"$set": {"name": "a test's"}}}]}
 
@@ -143,6 +158,30 @@ def update(collection: str) -> dict[str, Any]:
         ("consumer", update("llm_spending")),
         ("exporter", find("projects")),
         ("backup", insert("projects")),
+        # The webhook API queues developments; it neither reads nor changes one.
+        ("webhook", find("developments")),
+        ("webhook", update("developments")),
+        # Nobody who serves requests can shape the database: a time to live would empty the audit log.
+        ("configuration", {"collMod": "audit_log"}),
+        ("configuration", expire("audit_log")),
+        ("configuration", {"create": "another"}),
+        ("configuration", remove("api_keys")),
+        ("configuration", update("agent_events")),
+        ("configuration", insert("encryption_keys")),
+        ("configuration", insert("schema_version")),
+        ("configuration", update("schema_version")),
+        ("configuration", find("project_triggers")),
+        ("consumer", find("webhook_events")),
+        ("consumer", find("agent_events")),
+        ("exporter", find("agent_events")),
+        ("exporter", find("developments")),
+        ("exporter", find("api_keys")),
+        ("migrate", find("projects")),
+        ("migrate", find("agent_events")),
+        ("migrate", find("audit_log")),
+        ("migrate", update("audit_log")),
+        ("migrate", remove("developments")),
+        ("migrate", {"dropDatabase": 1}),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(str(part) for part in next(iter(value.items()))),
 )
@@ -165,10 +204,11 @@ def test_a_user_may_not_do_what_its_service_does_not(
         ("configuration", DATABASE, update("api_keys")),
         ("configuration", DATABASE, update("developments")),
         ("configuration", DATABASE, find("agent_events")),
-        ("configuration", DATABASE, update("agent_events")),
         ("configuration", DATABASE, find("audit_log")),
         ("configuration", DATABASE, update("encryption_keys")),
-        ("configuration", DATABASE, {"collMod": "audit_log"}),
+        ("migrate", DATABASE, {"collMod": "audit_log"}),
+        ("migrate", DATABASE, update("agent_events")),
+        ("webhook", DATABASE, find("schema_version")),
         ("consumer", DATABASE, find("projects")),
         ("consumer", DATABASE, update("project_checks")),
         ("consumer", DATABASE, update("developments")),
@@ -177,6 +217,9 @@ def test_a_user_may_not_do_what_its_service_does_not(
         ("gateway", DATABASE, update("llm_spending")),
         ("consumer", DATABASE, find("llm_spending")),
         ("exporter", "admin", {"serverStatus": 1}),
+        ("exporter", "admin", {"serverStatus": 1, "oplog": 1}),
+        ("exporter", "local", {"collStats": "oplog.rs"}),
+        ("exporter", "local", {"dbStats": 1}),
         ("exporter", "admin", {"replSetGetStatus": 1}),
         ("backup", DATABASE, find("projects")),
     ],
@@ -187,6 +230,32 @@ def test_a_user_may_do_what_its_service_does(
 ) -> None:
     password = secrets[f"secret_mongodb_{user}_password"]
     assert on_host("ask", command, database=database, user=user, password=password) == {"ok": 1}
+
+
+@pytest.mark.parametrize(("database", "collection"), [("local", "oplog.rs"), ("admin", "system.users")])
+@pytest.mark.parametrize("user", ["exporter", "webhook", "configuration", "consumer", "gateway", "migrate"])
+def test_nobody_but_the_backup_reads_what_passed_through_the_oplog(
+    on_host: Ask, secrets: Mapping[str, str], user: str, database: str, collection: str
+) -> None:
+    password = secrets[f"secret_mongodb_{user}_password"]
+    answer = on_host("ask", find(collection), database=database, user=user, password=password)
+    assert answer == {"refused": UNAUTHORIZED}
+
+
+def test_the_roles_and_users_are_those_that_stand_in_the_group_vars(on_host: Ask, secrets: Mapping[str, str]) -> None:
+    said = (Path(__file__).resolve().parents[3] / "group_vars" / "all" / "mongodb.yml").read_text()
+    described = yaml.safe_load(said.replace("{{ app_mongo_database }}", DATABASE))
+    found = on_host("granted", secrets["secret_mongodb_admin_password"])
+    wanted = {role["name"]: comparable(role["privileges"]) for role in described["mongodb_roles"]}
+    ours = {name: role for name, role in found["roles"].items() if name.startswith("sdlc_")}
+    assert {name: comparable(role["privileges"]) for name, role in ours.items()} == wanted
+    assert not [role for role in ours.values() if role["inherits"]]
+    users = {user["name"]: user["roles"] for user in described["mongodb_users"]}
+    assert {name: roles for name, roles in found["users"].items() if name != "sdlc_admin"} == users
+
+
+def comparable(privileges: list[dict[str, Any]]) -> list[tuple[list[Any], list[str]]]:
+    return sorted((sorted(one["resource"].items()), sorted(one["actions"])) for one in privileges)
 
 
 def test_it_is_not_reached_from_another_host(host: Any, lab: Any, outside: Any) -> None:

@@ -1,4 +1,4 @@
-"""The only module of this domain that knows MongoDB. Rights it needs: `api_keys` find, insert, update."""
+"""The only module of this domain that knows MongoDB."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -9,7 +9,9 @@ from sdlc_agents.kernel.callers import Scope
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.ids import new_id
 from sdlc_agents.kernel.mongo import Database, Document, Session, translate_errors
+from sdlc_agents.kernel.rights import Action, rights
 
+RIGHTS = rights(Action.FIND, Action.INSERT, Action.UPDATE, on="api_keys")
 BOOTSTRAP_ID = "bootstrap"
 
 

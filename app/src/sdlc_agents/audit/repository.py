@@ -1,4 +1,4 @@
-"""The only module of this domain that knows MongoDB. Rights it needs: `audit_log` find and insert."""
+"""The only module of this domain that knows MongoDB."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +11,10 @@ from sdlc_agents.kernel.callers import Caller
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.ids import new_id
 from sdlc_agents.kernel.mongo import Database, Document, Session, translate_errors
+from sdlc_agents.kernel.rights import Action, rights
+
+RIGHTS_TO_RECORD = rights(Action.INSERT, on="audit_log")
+RIGHTS_TO_READ = rights(Action.FIND, on="audit_log")
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from sdlc_agents.kernel import web
 from sdlc_agents.kernel.encryption import FieldCipher
 from sdlc_agents.kernel.health import healthy
 from sdlc_agents.kernel.mongo import Database, is_outage
-from sdlc_agents.projects.forge_checks import CheckService
+from sdlc_agents.projects.forge_checks import ForgeCheckService
 from sdlc_agents.projects.schemas import Trigger
 from sdlc_agents.projects.service import ProjectService
 
@@ -53,7 +53,7 @@ def create_app(
     app.add_exception_handler(405, on_wrong_method)
     app.state.api_keys = ApiKeyService(db)
     app.state.projects = ProjectService(db, cipher, trigger_status)
-    app.state.project_checks = CheckService(db)
+    app.state.project_checks = ForgeCheckService(db)
     app.state.developments = DevelopmentService(db)
     app.state.events = EventRepository(db)
     app.state.audit_log = AuditLog(db)

@@ -14,7 +14,7 @@ from sdlc_agents.forges.model import ForgeError, Problem, ProblemCode
 from sdlc_agents.kernel.encryption import FieldCipher, FieldEncryptionError
 from sdlc_agents.kernel.errors import UnavailableError
 from sdlc_agents.kernel.mongo import Database, Document
-from sdlc_agents.projects.repository import CheckRepository, ProjectRepository
+from sdlc_agents.projects.repository import ForgeCheckRepository, ProjectRepository
 
 LOOK_SECONDS = 0.5
 CLAIM_SECONDS = 60.0
@@ -26,11 +26,11 @@ _AT_ONCE = 16
 log = structlog.get_logger()
 
 
-class ProjectChecks:
+class ForgeChecks:
     """Takes checks one after the other, and tries a project's repositories side by side."""
 
     def __init__(self, db: Database, cipher: FieldCipher, outside: httpx.AsyncClient) -> None:
-        self._checks = CheckRepository(db)
+        self._checks = ForgeCheckRepository(db)
         self._projects = ProjectRepository(db)
         self._cipher = cipher
         self._outside = outside

@@ -13,7 +13,7 @@ import structlog
 from sdlc_agents.consumer.checkout.mirrors import MirrorMetrics, Mirrors
 from sdlc_agents.consumer.claims.intake import Intake
 from sdlc_agents.consumer.claims.repository import ClaimRepository
-from sdlc_agents.consumer.forge_checks import ProjectChecks
+from sdlc_agents.consumer.forge_checks import ForgeChecks
 from sdlc_agents.consumer.metrics import AgentMetrics
 from sdlc_agents.consumer.reporting.links import ConfigurationApi
 from sdlc_agents.consumer.reporting.notices import Notices
@@ -31,7 +31,7 @@ from sdlc_agents.kernel.logs import configure_logging
 from sdlc_agents.kernel.metrics import new_registry
 from sdlc_agents.kernel.serving import run_until_stopped
 from sdlc_agents.kernel.settings import load_settings, public_values
-from sdlc_agents.projects.repository import ProjectReader
+from sdlc_agents.projects.reader import ProjectReader
 from sdlc_agents.reviews.access import ForgeAccess
 from sdlc_agents.reviews.poller import Pace, ReviewPoller
 from sdlc_agents.reviews.replies import Answers
@@ -105,7 +105,7 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
     notices = Notices(developments, intake.errors, jira, Answers(tools.projects, access), api)
     checks = {"mongodb": lambda: mongo.ping(db), "rabbitmq": intake.check, "agent_runner": runners.check}
     telling = asyncio.create_task(notices.run(), name="notices")
-    beside = [telling, asyncio.create_task(ProjectChecks(db, cipher, outside).run(), name="project checks")]
+    beside = [telling, asyncio.create_task(ForgeChecks(db, cipher, outside).run(), name="project checks")]
     if settings.review_poll_seconds:
         pace = Pace(settings.review_poll_seconds, settings.review_days)
         poller = ReviewPoller(WatchRepository(db, settings.consumer_name), access, pace)

@@ -10,7 +10,7 @@ import structlog
 
 from sdlc_agents.consumer.claims.claim import Claim, LeaseLostError
 from sdlc_agents.consumer.run.execution import Execution, RunServices
-from sdlc_agents.developments.model import Outcome
+from sdlc_agents.developments.model import Notice, Outcome, Status
 from sdlc_agents.kernel.errors import ServiceError, UnavailableError
 
 _RENEWALS_A_LEASE = 3
@@ -81,11 +81,11 @@ class Worker:
         await self._finish(claim, outcome)
 
     async def _finish(self, claim: Claim, outcome: Outcome) -> None:
-        notices = [] if self._tools.jira is None else ["ticket"]
-        if outcome.status == "failed":
-            notices.append("error_queue")
+        notices = [] if self._tools.jira is None else [Notice.TICKET]
+        if outcome.status is Status.FAILED:
+            notices.append(Notice.ERROR_QUEUE)
         if claim.follow_up is not None:
-            notices.append("pull_request")
+            notices.append(Notice.PULL_REQUEST)
         async for attempt in stamina.retry_context(on=UnavailableError, attempts=None, timeout=_STORE_SECONDS):
             with attempt:
                 await self._tools.developments.finish(claim, outcome, notices)

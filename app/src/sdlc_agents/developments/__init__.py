@@ -1,5 +1,6 @@
-"""Developments as people see and steer them: one activation of a ticket each, from queued to its end.
+"""Developments: one activation of a ticket each, from queued to its end.
 
-The consumer does the work and owns what it writes under its lease; here, an ended development is queued again, a queued
-one is cancelled, and a running one is asked to stop, which its consumer sees.
+`model` says what a development is and how it begins, `changes` what may happen to it: whoever writes one, writes it
+through these two. The rest is what people see and steer by the API: an ended development is queued again, a queued one
+is cancelled, and a running one is asked to stop, which its consumer sees.
 """

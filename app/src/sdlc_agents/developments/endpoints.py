@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request
 
 from sdlc_agents.apikeys.middleware import caller
-from sdlc_agents.developments.schemas import DevelopmentOutput, Status, TranscriptEventOutput
+from sdlc_agents.developments.schemas import DevelopmentOutput, StatusField, TranscriptEventOutput
 from sdlc_agents.developments.service import DevelopmentService
 from sdlc_agents.developments.streaming import EventStream
 from sdlc_agents.kernel.callers import Caller
@@ -25,7 +25,7 @@ LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", pattern="^[0-9a-f]{24}$", description="Only events after this one."),
 ]
-StatusFilter = Annotated[Status | None, Query(description="Only those in this state.")]
+StatusFilter = Annotated[StatusField | None, Query(description="Only those in this state.")]
 
 
 @router.get("")

@@ -1,24 +1,25 @@
-"""The only module of this domain that knows MongoDB.
-
-Rights it needs: `developments` find and update, `agent_events` find. Times are the database's (`$$NOW`), as those of
-the consumers' leases.
-"""
+"""Developments and their transcripts, as the API reads and changes them."""
 
 from bson import ObjectId
 from bson.errors import InvalidId
 from pymongo import ReturnDocument
 
+from sdlc_agents.developments import changes
+from sdlc_agents.developments.model import WITHOUT_RESULT, Status
 from sdlc_agents.developments.schemas import DevelopmentOutput, TranscriptEventOutput
 from sdlc_agents.kernel import paging
 from sdlc_agents.kernel.errors import InvalidRequestError, NotFoundError
 from sdlc_agents.kernel.mongo import Database, Document, Session, translate_errors
+from sdlc_agents.kernel.rights import Action, rights, together
 
 _FIELDS = {name: 1 for name in DevelopmentOutput.model_fields if name != "id"}
 _EVENT_FIELDS = {name: 1 for name in TranscriptEventOutput.model_fields if name != "id"}
 _TEXTS = ("text", "message", "content", "output")
 _PAGE_CHARACTERS = 4 * 1024 * 1024
-CANCELLED = "cancelled"
-_TOLD = {"ticket": "pending"}
+RIGHTS = together(
+    rights(Action.FIND, Action.UPDATE, on="developments"),
+    rights(Action.FIND, on="agent_events"),
+)
 
 
 class DevelopmentRepository:
@@ -47,57 +48,26 @@ class DevelopmentRepository:
     async def queue_again(self, development_id: str, session: Session) -> DevelopmentOutput | None:
         """Queue an ended development that has no result; None when it is in no such state.
 
-        What its last attempt came to stands in `attempts_log`. The fence stays, so that it goes on growing.
+        What its last attempt came to stands in `attempts_log`.
         """
-        nothing = ("outcome", "error_message", "pr_mr_url", "development_details", "check", "turns", "duration_seconds")
-        values: Document = {
-            **dict.fromkeys((*nothing, "completed_at", "lease.owner", "lease.expires_at"), None),
-            "status": "queued",
-            "retry_requested_at": "$$NOW",
-            "attempts_before": {"$ifNull": ["$attempts", 0]},
-            "notices": {"$literal": {}},
-            "timings": {"$mergeObjects": [{"accepted_at": "$timings.accepted_at", "retried_at": "$$NOW"}]},
-        }
-        unset = {"$unset": ["cancel_requested_at", "cancel_requested_by", "notice_after"]}
-        return await self._change(
-            development_id, {"status": {"$in": ["failed", "cancelled"]}}, [values, unset], session
-        )
+        return await self._change(development_id, {"status": {"$in": WITHOUT_RESULT}}, changes.queued_again(), session)
 
     async def cancel_queued(self, development_id: str, by: str, session: Session) -> DevelopmentOutput | None:
-        """End a development that no consumer holds; None when it is not queued.
-
-        The fence grows, so that whoever is told of this end is told of it apart from others.
-        """
-        values: Document = {
-            "status": CANCELLED,
-            "outcome": CANCELLED,
-            "error_message": {"$literal": f"cancelled by {by}"},
-            "completed_at": "$$NOW",
-            "cancel_requested_at": "$$NOW",
-            "cancel_requested_by": {"$literal": by},
-            "lease.fence": {"$add": [{"$ifNull": ["$lease.fence", 0]}, 1]},
-            "lease.owner": None,
-            "lease.expires_at": None,
-            "notices": {
-                "$cond": [{"$eq": ["$kind", "follow_up"]}, {**_TOLD, "pull_request": "pending"}, _TOLD],
-            },
-        }
-        return await self._change(
-            development_id, {"status": "queued"}, [values, {"$unset": "retry_requested_at"}], session
-        )
+        """End a development that no consumer holds; None when it is not queued."""
+        return await self._change(development_id, {"status": Status.QUEUED}, changes.cancelled(by), session)
 
     async def ask_to_stop(self, development_id: str, by: str, session: Session) -> DevelopmentOutput | None:
         """Ask the consumer that holds a development to end it; None when none does, or was asked already."""
-        values: Document = {"cancel_requested_at": "$$NOW", "cancel_requested_by": {"$literal": by}}
-        return await self._change(development_id, {"status": "running", "cancel_requested_at": None}, [values], session)
+        not_asked: Document = {"status": Status.RUNNING, "cancel_requested_at": None}
+        return await self._change(development_id, not_asked, changes.asked_to_stop(by), session)
 
-    async def status(self, development_id: str) -> str:
+    async def status(self, development_id: str) -> Status:
         """A development's state; raises `NotFoundError`."""
         with translate_errors():
             document = await self._developments.find_one({"_id": {"$eq": development_id}}, {"status": 1})
         if document is None:
             raise NotFoundError("there is no such development")
-        return str(document["status"])
+        return Status(document["status"])
 
     async def transcript(
         self, development_id: str, limit: int, cursor: str | None
@@ -122,11 +92,10 @@ class DevelopmentRepository:
     async def _change(
         self, development_id: str, state: Document, stages: list[Document], session: Session
     ) -> DevelopmentOutput | None:
-        values, *others = stages
         with translate_errors():
             document = await self._developments.find_one_and_update(
                 {"_id": {"$eq": development_id}, **state},
-                [{"$set": values}, *others],
+                stages,
                 _FIELDS,
                 return_document=ReturnDocument.AFTER,
                 session=session,

@@ -1,11 +1,23 @@
 """Developments as the API shows them; the lease and other inner fields stay inside."""
 
 from datetime import datetime
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, GetPydanticSchema
+from pydantic_core import core_schema
 
-Status = Literal["queued", "running", "completed", "failed", "cancelled"]
+from sdlc_agents.developments.model import Kind, Status
+
+
+def _by_value(states: type[StrEnum]) -> GetPydanticSchema:
+    """One of these. An enum would get a schema with a name of its own in the API's document: a change of the API."""
+    literal = core_schema.literal_schema([state.value for state in states])
+    return GetPydanticSchema(lambda _type, _handler: core_schema.no_info_after_validator_function(states, literal))
+
+
+StatusField = Annotated[str, _by_value(Status)]
+KindField = Annotated[str, _by_value(Kind)]
 
 
 class AttemptOutput(BaseModel):
@@ -64,8 +76,8 @@ class DevelopmentOutput(BaseModel):
     """
 
     id: str
-    kind: Literal["ticket", "follow_up"] = "ticket"
-    status: Status
+    kind: KindField = Kind.TICKET
+    status: StatusField
     jira_issue_id: str
     jira_issue_key: str
     jira_project_key: str

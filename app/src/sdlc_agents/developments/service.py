@@ -1,7 +1,8 @@
 """Retrying and cancelling, with their trace in the audit log."""
 
 from sdlc_agents.audit import AuditLog
-from sdlc_agents.developments.repository import CANCELLED, DevelopmentRepository
+from sdlc_agents.developments.model import Status
+from sdlc_agents.developments.repository import DevelopmentRepository
 from sdlc_agents.developments.schemas import DevelopmentOutput, TranscriptEventOutput
 from sdlc_agents.developments.streaming import EventStream, TranscriptStreams
 from sdlc_agents.kernel.callers import Caller
@@ -61,13 +62,13 @@ class DevelopmentService:
 
         async def work(session: Session) -> DevelopmentOutput:
             before = await self._repository.get(development_id, session)
-            if before.status == "running" and before.cancel_requested_at is not None:
+            if before.status == Status.RUNNING and before.cancel_requested_at is not None:
                 return before
             after = await self._repository.cancel_queued(development_id, caller.name, session)
             after = after or await self._repository.ask_to_stop(development_id, caller.name, session)
             if after is None:
                 raise ConflictError(f"this development is {before.status} already")
-            action = "development.cancelled" if after.status == CANCELLED else "development.cancel_requested"
+            action = "development.cancelled" if after.status == Status.CANCELLED else "development.cancel_requested"
             await self._record(caller, action, before, after, session)
             return after
 

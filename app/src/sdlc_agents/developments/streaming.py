@@ -14,6 +14,7 @@ import structlog
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from sdlc_agents.developments.model import ENDED
 from sdlc_agents.developments.repository import DevelopmentRepository
 from sdlc_agents.developments.schemas import TranscriptEventOutput
 from sdlc_agents.kernel.errors import UnavailableError
@@ -24,7 +25,6 @@ _HEARTBEAT_SECONDS = 10.0
 _LONGEST_SECONDS = 900.0
 _RETRY_AFTER = 10
 _EVENTS = 200
-_ENDED = {"completed", "failed", "cancelled"}
 
 log = structlog.get_logger()
 
@@ -73,7 +73,7 @@ class TranscriptStreams:
                     after, told = event.id, clock()
                 if page.next_cursor is not None:
                     continue
-                if status in _ENDED:
+                if status in ENDED:
                     yield b"event: end\ndata: " + orjson.dumps({"status": status}) + b"\n\n"
                     return
             if clock() - told >= _HEARTBEAT_SECONDS:

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from sdlc_agents.events.model import EventState
 from sdlc_agents.events.repository import EventQuery, EventRepository
-from sdlc_agents.events.schemas import EventDetailOutput, EventOutput, EventState
+from sdlc_agents.events.schemas import EventDetailOutput, EventOutput
 from sdlc_agents.kernel.paging import Cursor, FromFilter, KeyFilter, Limit, Page, ToFilter
 
 router = APIRouter(prefix="/api/webhook-events", tags=["webhook events"])

@@ -1,4 +1,4 @@
-"""The only module of this domain that knows MongoDB. Rights it needs: `webhook_events` find."""
+"""The only module of this domain that knows MongoDB."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +9,9 @@ from sdlc_agents.events.schemas import EventDetailOutput, EventOutput
 from sdlc_agents.kernel import paging
 from sdlc_agents.kernel.errors import NotFoundError
 from sdlc_agents.kernel.mongo import Database, Document, translate_errors
+from sdlc_agents.kernel.rights import Action, rights
+
+RIGHTS = rights(Action.FIND, on="webhook_events")
 
 _FIELDS = {name: 1 for name in EventOutput.model_fields if name != "id"}
 

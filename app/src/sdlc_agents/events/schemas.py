@@ -1,17 +1,11 @@
 """Webhook events as the API shows them."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel
 
-
-class EventState(StrEnum):
-    """How far an event has come."""
-
-    STORED = "stored"
-    PUBLISHED = "published"
+from sdlc_agents.events.model import EventState
 
 
 class EventOutput(BaseModel):

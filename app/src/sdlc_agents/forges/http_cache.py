@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedAnswer:
     """One answer, and the tag (ETag) by which the forge knows it again."""
 
     tag: str
@@ -21,15 +21,15 @@ class Kept:
         return zlib.decompress(self.packed)
 
 
-class Answers:
-    """So many bytes of them at most; those that were not asked for longest go first."""
+class HttpCache:
+    """Keeps so many bytes of answers at most. Those that were not asked for longest go first."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._kept: OrderedDict[str, CachedAnswer] = OrderedDict()
 
-    def get(self, key: str) -> Kept | None:
+    def get(self, key: str) -> CachedAnswer | None:
         """The answer to what `key` stands for."""
         if key in self._kept:
             self._kept.move_to_end(key)
@@ -38,7 +38,7 @@ class Answers:
     def keep(self, key: str, tag: str, content: bytes) -> None:
         """Keep this answer in the place of the one before."""
         before = self._kept.pop(key, None)
-        kept = Kept(tag, zlib.compress(content))
+        kept = CachedAnswer(tag, zlib.compress(content))
         self._bytes += len(kept.packed) - (len(before.packed) if before else 0)
         self._kept[key] = kept
         while self._bytes > self._most_bytes:

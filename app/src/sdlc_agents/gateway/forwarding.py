@@ -21,7 +21,7 @@ from sdlc_agents.gateway.ledger import Ledger
 from sdlc_agents.gateway.metrics import GatewayMetrics
 from sdlc_agents.gateway.policy import Ask, Policy
 from sdlc_agents.gateway.pricing import cost
-from sdlc_agents.gateway.repository import Answer, Entry, Job
+from sdlc_agents.gateway.repository import Answer, Job, LedgerEntry
 from sdlc_agents.gateway.upstream import FAILURES, Upstream, UpstreamAnswer
 from sdlc_agents.gateway.usage import UsageMeter
 from sdlc_agents.kernel.clock import now
@@ -213,7 +213,7 @@ class Gateway:
         if error is not None:
             log.warning("answer_broken_off", error=repr(error))
 
-    async def _store(self, entry: Entry) -> None:
+    async def _store(self, entry: LedgerEntry) -> None:
         try:
             async for attempt in stamina.retry_context(on=UnavailableError, attempts=None, timeout=_SECONDS_TO_STORE):
                 with attempt:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from sdlc_agents.gateway.metrics import GatewayMetrics
-from sdlc_agents.gateway.repository import Answer, Entry, Job, JobRepository
+from sdlc_agents.gateway.repository import Answer, Job, JobRepository, LedgerEntry
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.errors import UnavailableError
 from sdlc_agents.runs.tokens import digest
@@ -63,7 +63,7 @@ class Ledger:
         # USD of answers that are over and not stored yet, by the keys of what they are counted in.
         self._unstored: dict[str, float] = {}
         self._counting = asyncio.Lock()
-        self._waiting: list[Entry] = []
+        self._waiting: list[LedgerEntry] = []
         self._failed: set[str] = set()
 
     async def find(self, token: str) -> Job | None:
@@ -99,14 +99,14 @@ class Ledger:
             self._metrics.budget(budget, used[budget.account.id])
         return first_spent(held, used)
 
-    def expect(self, job: Job, answer: Answer) -> Entry:
+    def expect(self, job: Job, answer: Answer) -> LedgerEntry:
         """An answer that is over: from now on it counts here, and after `store` everywhere."""
-        entry = Entry(job, answer, accounts(job.project_key, now()))
+        entry = LedgerEntry(job, answer, accounts(job.project_key, now()))
         for key in entry.counted_in():
             self._unstored[key] = self._unstored.get(key, 0.0) + answer.cost_usd
         return entry
 
-    async def store(self, entry: Entry) -> None:
+    async def store(self, entry: LedgerEntry) -> None:
         """Store what `expect` gave. Raises `UnavailableError` when that is not certain: it may be tried again."""
         self._waiting.append(entry)
         # Answers that end together go to the same sums: one at a time, each with those that came meanwhile.
@@ -123,14 +123,14 @@ class Ledger:
             self._sums.change(account.id, lambda kept: kept + usd)
         self.forget(entry)
 
-    def forget(self, entry: Entry) -> None:
+    def forget(self, entry: LedgerEntry) -> None:
         """Count what `expect` gave no longer beside what is stored."""
         for key in entry.counted_in():
             self._unstored[key] -= entry.answer.cost_usd
             if self._unstored[key] < _LEAST_USD:
                 del self._unstored[key]
 
-    async def _write(self, entries: list[Entry]) -> None:
+    async def _write(self, entries: list[LedgerEntry]) -> None:
         try:
             await self._repository.add(entries)
         except BaseException as error:

@@ -1,7 +1,4 @@
-"""`agent_jobs` and `llm_spending`: tokens, budgets, and what was used.
-
-Rights: `find` and `update` on `agent_jobs`, `find`, `insert` and `update` on `llm_spending`.
-"""
+"""`agent_jobs` and `llm_spending`: tokens, budgets, and what was used."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +8,11 @@ from pymongo import UpdateOne
 
 from sdlc_agents.gateway.pricing import Tokens
 from sdlc_agents.kernel.mongo import Database, Document, Session, in_transaction, translate_errors
+from sdlc_agents.kernel.rights import Action, rights
 from sdlc_agents.spending.budgets import Account, Budget, SpendingLimits
 from sdlc_agents.spending.repository import SpendingRepository, Spent
+
+RIGHTS = rights(Action.FIND, Action.UPDATE, on="agent_jobs")
 
 _ANSWERS_REMEMBERED = 200
 _FIELDS = (
@@ -65,7 +65,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """An answer with the job and the accounts that it goes to."""
 
     job: Job
@@ -108,7 +108,7 @@ class JobRepository:
         """What was spent of these budgets. Raises `UnavailableError` without a database."""
         return await self._spending.used(budgets)
 
-    async def add(self, entries: Sequence[Entry]) -> None:
+    async def add(self, entries: Sequence[LedgerEntry]) -> None:
         """Count answers, each in its job and in its accounts: all of them or none. Those counted before are left out.
 
         Raises `UnavailableError` without a database: then it may be tried again.
@@ -143,7 +143,7 @@ class _KnownError(Exception):
     """An answer was counted before."""
 
 
-def _counted(entry: Entry) -> UpdateOne:
+def _counted(entry: LedgerEntry) -> UpdateOne:
     answer = entry.answer
     used = {f"usage.{name}": count for name, count in answer.tokens.model_dump().items() if count}
     return UpdateOne(

@@ -17,7 +17,7 @@ _IDENTITY = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class TreeEntry:
     """A file, a link or a submodule. `size` is None for what is no file."""
 
     mode: str
@@ -26,14 +26,14 @@ class Entry:
     path: str
 
 
-async def entries_of(git: Git, commit: str) -> list[Entry]:
+async def entries_of(git: Git, commit: str) -> list[TreeEntry]:
     """Everything below the commit's tree."""
     listing = await git.run("ls-tree", "-r", "-l", "-z", "--full-tree", commit, seconds=300, limit=_LIST_BYTES)
     found = []
     for line in filter(None, listing.split("\0")):
         facts, _, path = line.partition("\t")
         mode, _, name, size = facts.split()
-        found.append(Entry(mode, name, None if size == "-" else int(size), path))
+        found.append(TreeEntry(mode, name, None if size == "-" else int(size), path))
     return found
 
 

@@ -25,10 +25,14 @@ from pymongo.errors import EncryptionError
 
 from sdlc_agents.kernel.errors import ServiceError, UnavailableError
 from sdlc_agents.kernel.mongo import Database, Document, is_outage
+from sdlc_agents.kernel.rights import Action, rights, together
 from sdlc_agents.kernel.settings import EncryptionSettings
 
 KEY_VAULT = "encryption_keys"
 KEY_ALT_NAME = "sdlc-fields"
+RIGHTS = rights(Action.FIND, on=KEY_VAULT)
+RIGHTS_TO_MAKE_KEY = together(RIGHTS, rights(Action.INSERT, on=KEY_VAULT))
+RIGHTS_TO_REWRAP = together(RIGHTS, rights(Action.UPDATE, on=KEY_VAULT))
 
 
 class FieldEncryptionError(ServiceError):
@@ -84,8 +88,6 @@ class FieldCipher:
     """Encrypts and decrypts single strings. Close it when done.
 
     Raises `UnavailableError` when the data key cannot be read because the database is away.
-
-    Rights in the database: `find` on `encryption_keys`, `ensure_key` also `insert`, `rewrap` also `update`.
     """
 
     def __init__(self, db: Database, keys: MasterKeys) -> None:

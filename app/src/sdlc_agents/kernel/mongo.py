@@ -28,6 +28,7 @@ MongoError = PyMongoError
 Result = TypeVar("Result")
 
 __all__ = [
+    "DUPLICATE_KEY",
     "Client",
     "Database",
     "Document",
@@ -40,6 +41,9 @@ __all__ = [
     "ping",
     "translate_errors",
 ]
+
+DUPLICATE_KEY = 11000
+"""The code of MongoDB's error where a unique index has the value already."""
 
 SERVER_SELECTION_SECONDS = 3
 OPERATION_SECONDS = 10

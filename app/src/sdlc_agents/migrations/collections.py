@@ -1,7 +1,9 @@
 """Every collection's indexes and JSON-schema validator.
 
-The validators hold what all writers agree on; fields that one service keeps for itself are free. A collection has the
-indexes that stand here and no other; where it has an `expiry`, a setting says for how many days its documents are kept.
+The validators hold what all writers agree on; fields that one service keeps for itself are free. That of `developments`
+knows every field: a test holds it against `sdlc_agents.developments.model`, which stands above this package. A
+collection has the indexes that stand here and no other; where it has an `expiry`, a setting says for how many days its
+documents are kept.
 https://www.mongodb.com/docs/manual/core/schema-validation/
 https://www.mongodb.com/docs/manual/core/index-ttl/
 """
@@ -21,7 +23,12 @@ OPTIONAL_STRING: Schema = {"bsonType": ["string", "null"]}
 EVENT_KINDS: Schema = {"bsonType": "array", "items": {"enum": ["jira:issue_created", "jira:issue_updated"]}}
 TRIGGER_STATUS: Schema = {"bsonType": "string", "minLength": 1, "maxLength": 100}
 DAY_SECONDS = 24 * 60 * 60
+INTEGER: Schema = {"bsonType": ["int", "long"]}
+OPTIONAL_INTEGER: Schema = {"bsonType": ["int", "long", "null"]}
+OPTIONAL_NUMBER: Schema = {"bsonType": ["number", "null"]}
 DEVELOPMENT_STATES = ("queued", "running", "completed", "failed", "cancelled")
+NOTICES = ("started", "ticket", "error_queue", "pull_request")
+NOTICE_STATES = ("pending", "done", "refused")
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,9 @@ class Collection:
 
 
 def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:
-    return {"bsonType": "object", "required": list(required), "properties": {**required, **(optional or {})}}
+    schema: Schema = {"bsonType": "object", "properties": {**required, **(optional or {})}}
+    # MongoDB takes no empty list here.
+    return {**schema, "required": list(required)} if required else schema
 
 
 FOLLOW_UP: Schema = _object(
@@ -77,6 +86,19 @@ FOLLOW_UP: Schema = _object(
         "comments": {"bsonType": "array", "items": _object({"author": STRING, "body": STRING})},
     }
 )
+LEASE: Schema = _object({}, {"owner": OPTIONAL_STRING, "fence": INTEGER, "expires_at": OPTIONAL_DATE})
+TIMINGS: Schema = _object(
+    {},
+    {
+        "accepted_at": OPTIONAL_DATE,
+        "retried_at": OPTIONAL_DATE,
+        "claimed_at": OPTIONAL_DATE,
+        "agent_started_at": OPTIONAL_DATE,
+        "agent_finished_at": OPTIONAL_DATE,
+        "published_at": OPTIONAL_DATE,
+    },
+)
+RESULT: Schema = _object({}, {"commit": STRING, "base": STRING, "turns": INTEGER, "seconds": {"bsonType": "number"}})
 _REPOSITORY = _object(
     {
         "repository_id": STRING,
@@ -173,20 +195,38 @@ COLLECTIONS: tuple[Collection, ...] = (
                 "created_at": DATE,
             },
             {
-                "summary": STRING,
-                "description": STRING,
-                "repository_url": OPTIONAL_STRING,
-                "branch_name": OPTIONAL_STRING,
-                "pr_mr_url": OPTIONAL_STRING,
-                "error_message": OPTIONAL_STRING,
-                "completed_at": OPTIONAL_DATE,
-                "cancel_requested_at": OPTIONAL_DATE,
-                "retry_requested_at": OPTIONAL_DATE,
-                "attempts_log": {"bsonType": "array"},
-                "check": {"bsonType": ["object", "null"]},
                 # Absent in those of older releases: a ticket's.
                 "kind": {"enum": ["ticket", "follow_up"]},
                 "follow_up": FOLLOW_UP,
+                "webhook_event_id": OPTIONAL_STRING,
+                "summary": STRING,
+                "description": STRING,
+                "components": {"bsonType": ["array", "null"]},
+                "repository_url": OPTIONAL_STRING,
+                "branch_name": OPTIONAL_STRING,
+                "ticket": {"bsonType": ["object", "null"]},
+                "lease": LEASE,
+                "attempts": OPTIONAL_INTEGER,
+                "attempts_before": OPTIONAL_INTEGER,
+                "attempts_log": {"bsonType": "array"},
+                "timings": TIMINGS,
+                "result": RESULT,
+                "check": {"bsonType": ["object", "null"]},
+                "retry_requested_at": OPTIONAL_DATE,
+                "cancel_requested_at": OPTIONAL_DATE,
+                "cancel_requested_by": OPTIONAL_STRING,
+                "outcome": OPTIONAL_STRING,
+                "error_message": OPTIONAL_STRING,
+                "pr_mr_url": OPTIONAL_STRING,
+                "pr_mr_number": OPTIONAL_INTEGER,
+                "development_details": OPTIONAL_STRING,
+                "turns": OPTIONAL_INTEGER,
+                "duration_seconds": OPTIONAL_NUMBER,
+                "cost_usd": OPTIONAL_NUMBER,
+                "usage": {"bsonType": ["object", "null"]},
+                "completed_at": OPTIONAL_DATE,
+                "notices": _object({}, {notice: {"enum": list(NOTICE_STATES)} for notice in NOTICES}),
+                "notice_after": OPTIONAL_DATE,
             },
         ),
         [
@@ -219,7 +259,7 @@ COLLECTIONS: tuple[Collection, ...] = (
                     name=f"untold_{notice}",
                     partialFilterExpression={f"notices.{notice}": "pending"},
                 )
-                for notice in ("started", "ticket", "error_queue", "pull_request")
+                for notice in NOTICES
             ),
         ],
     ),
@@ -238,7 +278,8 @@ COLLECTIONS: tuple[Collection, ...] = (
                 "handled": {"bsonType": "array", "items": _object({"id": STRING, "at": DATE})},
                 "next_at": DATE,
                 "touched_at": DATE,
-            }
+            },
+            {"number": INTEGER},
         ),
         [
             IndexModel([("forge", ASCENDING)], name="by_forge"),

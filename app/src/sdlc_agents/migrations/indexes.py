@@ -9,8 +9,11 @@ from pymongo.errors import DuplicateKeyError
 
 from sdlc_agents.kernel.errors import ConflictError
 from sdlc_agents.kernel.mongo import Database
+from sdlc_agents.kernel.rights import EVERY_COLLECTION, Action, rights
 
 Definition = dict[str, Any]
+
+RIGHTS = rights(Action.LIST_INDEXES, Action.CREATE_INDEX, Action.DROP_INDEX, Action.COLL_MOD, on=EVERY_COLLECTION)
 
 _OPTIONS = ("unique", "partialFilterExpression", "expireAfterSeconds")
 _TTL = "expireAfterSeconds"
@@ -22,8 +25,8 @@ log = structlog.get_logger()
 async def set_indexes(db: Database, collection: str, wanted: list[IndexModel]) -> bool:
     """Build what lacks, replace what differs, drop what is not wanted; True when something changed.
 
-    A time to live alone is changed in place. Rights: `listIndexes`, `createIndex`, `dropIndex`, `collMod`. Raises
-    `ConflictError` when documents that are there stand against a unique index.
+    A time to live alone is changed in place. Raises `ConflictError` when documents that are there stand against a
+    unique index.
     """
     existing = {
         name: _definition(dict(index["key"]), index)

@@ -1,9 +1,4 @@
-"""Brings the database to this release's shape, and checks that it is there.
-
-Rights to migrate: `createCollection`, `collMod`, `createIndex`, `dropIndex`, `listIndexes` on the collections,
-`listCollections` on the database, find, insert, update on `schema_version`, and what `steps` change. Rights to check:
-find on `schema_version`.
-"""
+"""Brings the database to this release's shape, and checks that it is there."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,12 +9,21 @@ from pymongo.errors import CollectionInvalid, OperationFailure
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.errors import ServiceError
 from sdlc_agents.kernel.mongo import Database, translate_errors
+from sdlc_agents.kernel.rights import EVERY_COLLECTION, Action, rights, together
+from sdlc_agents.migrations import indexes, steps
 from sdlc_agents.migrations.collections import COLLECTIONS, Collection, Retention
-from sdlc_agents.migrations.indexes import set_indexes
-from sdlc_agents.migrations.steps import STEPS
 
-VERSION = 3
+VERSION = 4
 """Raise it with every change of `COLLECTIONS`; what old documents need for it is a step in `steps`."""
+
+RIGHTS_TO_CHECK = rights(Action.FIND, on="schema_version")
+RIGHTS_TO_MIGRATE = together(
+    RIGHTS_TO_CHECK,
+    rights(Action.INSERT, Action.UPDATE, on="schema_version"),
+    rights(Action.LIST_COLLECTIONS, Action.CREATE_COLLECTION, Action.COLL_MOD, on=EVERY_COLLECTION),
+    indexes.RIGHTS,
+    steps.RIGHTS,
+)
 
 _DOCUMENT = "database"
 _NAMESPACE_EXISTS = 48
@@ -58,8 +62,8 @@ async def migrate(db: Database, retention: Retention = Retention()) -> bool:  # 
     if found > VERSION:
         raise SchemaError(f"the database has schema version {found}, newer than this release's {VERSION}")
     for number in range(found + 1, VERSION + 1):
-        if number in STEPS:
-            await STEPS[number](db)
+        if number in steps.STEPS:
+            await steps.STEPS[number](db)
             log.info("documents_migrated", schema_version=number)
     existing: dict[str, Mapping[str, Any]] = {}
     async for collection in await db.list_collections():
@@ -67,7 +71,7 @@ async def migrate(db: Database, retention: Retention = Retention()) -> bool:  # 
     changed = False
     for wanted in COLLECTIONS:
         changed |= await _validate(db, wanted, existing.get(wanted.name))
-        changed |= await set_indexes(db, wanted.name, wanted.wanted(retention))
+        changed |= await indexes.set_indexes(db, wanted.name, wanted.wanted(retention))
     if found != VERSION:
         await db["schema_version"].update_one(
             {"_id": _DOCUMENT}, {"$set": {"version": VERSION, "applied_at": now()}}, upsert=True

@@ -1,11 +1,16 @@
-"""What a version changes in the documents that are there already. Each step may run again, and beside the services.
-
-The rights that a step needs are given to the database user of `migrate` in group_vars/all/mongodb.yml.
-"""
+"""What a version changes in the documents that are there already. Each step may run again, and beside the services."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
 from sdlc_agents.kernel.mongo import Database, Document
+from sdlc_agents.kernel.rights import Action, rights, together
+
+RIGHTS = together(
+    rights(Action.UPDATE, on="projects"),
+    rights(Action.UPDATE, on="agent_events"),
+    rights(Action.FIND, Action.UPDATE, on="developments"),
+    rights(Action.UPDATE, on="pull_request_watches"),
+)
 
 
 async def _to_2(db: Database) -> None:
@@ -48,5 +53,21 @@ async def _to_3(db: Database) -> None:
         )
 
 
-STEPS: Mapping[int, Callable[[Database], Awaitable[None]]] = {2: _to_2, 3: _to_3}
+async def _to_4(db: Database) -> None:
+    """Pull requests have their number beside their address, which ends with it on every forge.
+
+    `…/pulls/7`, `…/pull/7`, `…/-/merge_requests/7`. One whose address ends otherwise is left without.
+    """
+
+    async def number(collection: str, address: str, field: str) -> None:
+        ends_with_it = {"$type": "string", "$regex": r"/[0-9]{1,9}/?$"}
+        found: Document = {"$regexFind": {"input": f"${address}", "regex": r"/([0-9]{1,9})/?$"}}
+        digits: Document = {"$arrayElemAt": [{"$getField": {"field": "captures", "input": found}}, 0]}
+        await db[collection].update_many({address: ends_with_it, field: None}, [{"$set": {field: {"$toInt": digits}}}])
+
+    await number("developments", "pr_mr_url", "pr_mr_number")
+    await number("pull_request_watches", "_id", "number")
+
+
+STEPS: Mapping[int, Callable[[Database], Awaitable[None]]] = {2: _to_2, 3: _to_3, 4: _to_4}
 """By the version that a step leads to. A version whose changes are indexes and validators alone has none."""

@@ -10,13 +10,32 @@ from prometheus_client.registry import Collector
 from pymongo.errors import OperationFailure, PyMongoError
 
 from sdlc_agents.kernel.mongo import Client, Document
+from sdlc_agents.kernel.rights import CLUSTER, Action, Resource, rights, together
 from sdlc_agents.mongodb_exporter.naming import Labels, Sample, samples
 
 SOURCE_SECONDS = 5.0
 """How long one source may take; what it would have said is missing from that scrape then."""
 
+RIGHTS = together(
+    rights(
+        Action.SERVER_STATUS,
+        Action.REPLICA_SET_STATUS,
+        Action.REPLICA_SET_CONFIG,
+        Action.LIST_DATABASES,
+        Action.TOP,
+        on=CLUSTER,
+    ),
+    # Of every database; MongoDB asks for its own two by name.
+    *(rights(Action.DB_STATS, on=Resource(database=database)) for database in ("", "config", "local")),
+    rights(Action.COLL_STATS, on=Resource("oplog.rs", "local")),
+)
+"""Figures alone: it reads no document, of the oplog neither, where every prompt and every key's hash passes."""
+
 # What a member answers that is no replica set, or not yet.
 _NO_REPLICATION = {76, 94}
+
+# The sections of `serverStatus` that take long.
+_NOTHING_ELSE: Document = dict.fromkeys(("locks", "metrics", "repl", "sharding", "tcmalloc", "wiredTiger"), 0)
 
 log = structlog.get_logger()
 
@@ -149,10 +168,10 @@ class MemberCollector(Collector):
         sizes = {name: value for name, value in stats.items() if not isinstance(value, Mapping)}
         for sample in samples("local.oplog.rs.stats", sizes, labels):
             yield sample
-        for end, direction in (("tail", 1), ("head", -1)):
-            entry = await local["oplog.rs"].find_one({}, {"ts": 1}, sort=[("$natural", direction)])
-            if entry is not None:
-                yield Sample(f"mongodb_mongod_replset_oplog_{end}_timestamp", labels, float(entry["ts"].time))
+        # The ends of the oplog, which MongoDB tells to whom it is asked for, without the entries.
+        status: Document = await self._client.admin.command({"serverStatus": 1, **_NOTHING_ELSE, "oplog": 1})
+        for end, time in (("tail", "earliestOptime"), ("head", "latestOptime")):
+            yield Sample(f"mongodb_mongod_replset_oplog_{end}_timestamp", labels, float(status["oplog"][time].time))
 
 
 def _reason(error: Exception) -> str:

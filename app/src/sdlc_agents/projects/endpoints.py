@@ -9,7 +9,7 @@ from sdlc_agents.apikeys.middleware import caller
 from sdlc_agents.kernel.callers import Caller
 from sdlc_agents.kernel.paging import Cursor, KeyFilter, Limit
 from sdlc_agents.projects import revisions
-from sdlc_agents.projects.forge_checks import WAIT_SECONDS, CheckService
+from sdlc_agents.projects.forge_checks import WAIT_SECONDS, ForgeCheckService
 from sdlc_agents.projects.revisions import IfMatch
 from sdlc_agents.projects.schemas import (
     CheckOutput,
@@ -42,13 +42,13 @@ def _service(request: Request) -> ProjectService:
     return service
 
 
-def _checks(request: Request) -> CheckService:
-    service: CheckService = request.app.state.project_checks
+def _checks(request: Request) -> ForgeCheckService:
+    service: ForgeCheckService = request.app.state.project_checks
     return service
 
 
 Service = Annotated[ProjectService, Depends(_service)]
-Checks = Annotated[CheckService, Depends(_checks)]
+Checks = Annotated[ForgeCheckService, Depends(_checks)]
 By = Annotated[Caller, Depends(caller)]
 ProjectId = Annotated[str, Query(min_length=1, max_length=255, description="The project that has it.")]
 Wait = Annotated[int, Query(ge=0, le=WAIT_SECONDS, description="How long to wait for the results, in seconds.")]

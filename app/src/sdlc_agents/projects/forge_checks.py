@@ -9,19 +9,19 @@ import asyncio
 from sdlc_agents.kernel.callers import Caller
 from sdlc_agents.kernel.errors import NotFoundError
 from sdlc_agents.kernel.mongo import Database, Document
-from sdlc_agents.projects.repository import CheckRepository, ProjectRepository
-from sdlc_agents.projects.schemas import CheckOutput, RepositoryCheckOutput
+from sdlc_agents.projects.repository import ForgeCheckRepository, ProjectRepository
+from sdlc_agents.projects.schemas import CheckOutput, CheckState, RepositoryCheckOutput
 
 WAIT_SECONDS = 20
 _LOOK_SECONDS = 0.2
 
 
-class CheckService:
+class ForgeCheckService:
     """What the endpoints do."""
 
     def __init__(self, db: Database) -> None:
         self._projects = ProjectRepository(db)
-        self._checks = CheckRepository(db)
+        self._checks = ForgeCheckRepository(db)
 
     async def check(self, project_id: str, caller: Caller, wait_seconds: float) -> CheckOutput:
         """Ask for a check and wait so long for its end; as it is then. Raises `NotFoundError`."""
@@ -29,7 +29,7 @@ class CheckService:
         document = await self._checks.request(project_id, caller.name)
         clock = asyncio.get_running_loop()
         deadline = clock.time() + wait_seconds
-        while document["state"] == "waiting" and clock.time() < deadline:
+        while document["state"] == CheckState.WAITING and clock.time() < deadline:
             await asyncio.sleep(_LOOK_SECONDS)
             document = await self._find(project_id, document["_id"])
         return _shown(document)
@@ -51,7 +51,7 @@ class CheckService:
 
 
 def _shown(document: Document) -> CheckOutput:
-    done = document["state"] == "done"
+    done = document["state"] == CheckState.DONE
     results = [RepositoryCheckOutput(**result) for result in document["results"]] if done else None
     return CheckOutput(
         id=document["_id"],

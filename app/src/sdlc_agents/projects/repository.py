@@ -1,8 +1,4 @@
-"""The only module of this domain that knows MongoDB.
-
-Rights it needs: `projects` and `project_triggers` find, insert, update, remove; `project_checks` find and insert where
-checks are asked for, find and update where they are done.
-"""
+"""The only module of this domain, beside `reader`, that knows MongoDB."""
 
 from datetime import timedelta
 
@@ -13,8 +9,18 @@ from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.errors import ConflictError
 from sdlc_agents.kernel.ids import new_id
 from sdlc_agents.kernel.mongo import Database, Document, Session, translate_errors
+from sdlc_agents.kernel.rights import Action, rights, together
+from sdlc_agents.projects import reader
+from sdlc_agents.projects.schemas import CheckState
 
 MAX_LISTED = 1000
+RIGHTS_TO_CHANGE = together(
+    reader.RIGHTS,
+    rights(Action.INSERT, Action.UPDATE, Action.REMOVE, on="projects"),
+    rights(Action.INSERT, Action.UPDATE, Action.REMOVE, on="project_triggers"),
+)
+RIGHTS_TO_ASK_FOR_CHECKS = rights(Action.FIND, Action.INSERT, on="project_checks")
+RIGHTS_TO_ANSWER_CHECKS = rights(Action.FIND, Action.UPDATE, on="project_checks")
 
 
 class ProjectRepository:
@@ -82,19 +88,7 @@ class ProjectRepository:
         await self._triggers.delete_one({"_id": document["jira_project_key"]}, session=session)
 
 
-class ProjectReader:
-    """Reads projects, encrypted tokens included."""
-
-    def __init__(self, db: Database) -> None:
-        self._projects = db["projects"]
-
-    async def find(self, jira_project_key: str) -> Document | None:
-        """The project of a Jira project; None when none is registered."""
-        with translate_errors():
-            return await self._projects.find_one({"jira_project_key": {"$eq": jira_project_key}})
-
-
-class CheckRepository:
+class ForgeCheckRepository:
     """Requests to check a project, which the configuration API writes and a consumer answers; they expire."""
 
     def __init__(self, db: Database) -> None:
@@ -104,7 +98,7 @@ class CheckRepository:
         """Ask for a check, or join the one that is asked for already and not begun."""
         with translate_errors():
             waiting = await self._checks.find_one(
-                {"state": "waiting", "claimed_until": None, "project_id": {"$eq": project_id}}
+                {"state": CheckState.WAITING, "claimed_until": None, "project_id": {"$eq": project_id}}
             )
             if waiting is not None:
                 return waiting
@@ -113,7 +107,7 @@ class CheckRepository:
                 "project_id": project_id,
                 "requested_at": now(),
                 "requested_by": requested_by,
-                "state": "waiting",
+                "state": CheckState.WAITING,
                 "claimed_until": None,
             }
             await self._checks.insert_one(document)
@@ -129,7 +123,7 @@ class CheckRepository:
         moment = now()
         with translate_errors():
             return await self._checks.find_one_and_update(
-                {"state": "waiting", "claimed_until": {"$not": {"$gt": moment}}},
+                {"state": CheckState.WAITING, "claimed_until": {"$not": {"$gt": moment}}},
                 {"$set": {"claimed_until": moment + timedelta(seconds=seconds)}},
                 sort=[("requested_at", 1)],
                 return_document=ReturnDocument.AFTER,
@@ -139,8 +133,8 @@ class CheckRepository:
         """Keep a check's results, a repository each."""
         with translate_errors():
             await self._checks.update_one(
-                {"_id": check_id, "state": "waiting"},
-                {"$set": {"state": "done", "done_at": now(), "results": results}},
+                {"_id": check_id, "state": CheckState.WAITING},
+                {"$set": {"state": CheckState.DONE, "done_at": now(), "results": results}},
             )
 
 

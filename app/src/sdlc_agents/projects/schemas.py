@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from sdlc_agents.events.model import EventKind
 from sdlc_agents.forges.model import ForgeKind, ProblemCode
 from sdlc_agents.projects.fields import (
     JiraUrl,
@@ -20,13 +21,6 @@ from sdlc_agents.projects.fields import (
     Token,
 )
 from sdlc_agents.projects.policies import AgentPolicy, PullRequestPolicy, TicketPolicy
-
-
-class EventKind(StrEnum):
-    """Jira's webhook events that may start a development."""
-
-    CREATED = "jira:issue_created"
-    UPDATED = "jira:issue_updated"
 
 
 def _unique_kinds(kinds: list[EventKind]) -> list[EventKind]:

@@ -95,8 +95,7 @@ class ReviewPoller:
         try:
             async with asyncio.timeout(LOOK_SECONDS):
                 forge = await self._access.open(project, watch.repository_url)
-                number = rules.pull_request_number(watch.url)
-                conversation = None if number is None else await forge.conversation(number)
+                conversation = await forge.conversation(watch.number)
         except UnavailableError:
             raise
         except ForgeUnavailableError as error:
@@ -113,12 +112,12 @@ class ReviewPoller:
             await self._watches.looked(watch, watch.handled, again_in=slow)
         else:
             self._well(watch)
-            await self._judge(watch, number or 0, project, conversation)
-            if conversation is not None and conversation.rests_until is not None:
+            await self._judge(watch, project, conversation)
+            if conversation.rests_until is not None:
                 await self._rest(watch.forge, conversation.rests_until)
 
-    async def _judge(self, watch: Watch, number: int, project: Document, conversation: Conversation | None) -> None:
-        if conversation is None or not conversation.open:
+    async def _judge(self, watch: Watch, project: Document, conversation: Conversation) -> None:
+        if not conversation.open:
             log.info("pull_request_closed", url=watch.url)
             await self._watches.looked(watch, watch.handled, again_in=0, closed=True)
             return
@@ -134,7 +133,7 @@ class ReviewPoller:
             await self._watches.looked(watch, handled, again_in=again_in)
             return
         follow_up = FollowUp(
-            pull_request_number=number,
+            pull_request_number=watch.number,
             pull_request_url=watch.url,
             of=watch.development_id,
             requested_by=decision.requested_by,

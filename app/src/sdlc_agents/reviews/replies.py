@@ -3,11 +3,11 @@
 It is made once, found again by a marker that nobody sees, notifies nobody, and starts no run: the bot is not heard.
 """
 
-from sdlc_agents.developments.model import RunFailedError
+from sdlc_agents.developments.model import RunFailedError, Status
 from sdlc_agents.forges.model import ForgeError, ForgeUnavailableError
 from sdlc_agents.kernel.errors import ServiceError
 from sdlc_agents.kernel.mongo import Document
-from sdlc_agents.projects.repository import ProjectReader
+from sdlc_agents.projects.reader import ProjectReader
 from sdlc_agents.reviews.access import ForgeAccess
 from sdlc_agents.runs.figures import cost, duration
 from sdlc_agents.runs.harmless import harmless
@@ -50,10 +50,10 @@ class Answers:
 def answer(document: Document) -> str:
     """Markdown, from the ended development."""
     asked = document["follow_up"]["requested_by"]
-    if document["status"] == "completed":
+    if document["status"] == Status.COMPLETED:
         said = harmless(document.get("development_details") or "(the agent left no summary)")
         text = f"The changes that {asked} asked for are on this branch.\n\n{said}"
-    elif document["status"] == "cancelled":
+    elif document["status"] == Status.CANCELLED:
         text = f"The work on what {asked} asked for was stopped: {harmless(document['error_message'])}"
     elif document.get("outcome") == "no_change":
         text = f"What {asked} asked for led to no change: {harmless(document['error_message'])}"

@@ -1,28 +1,26 @@
-"""The only module of this domain that knows MongoDB.
-
-Rights it needs: `pull_request_watches` find, insert, update; `developments` find, insert; `projects` find. Claims go by
-the database's clock (`$$NOW`).
-"""
+"""The only module of this domain that knows MongoDB. Claims go by the database's clock (`$$NOW`)."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import urlsplit
 
 from pymongo import ReturnDocument, UpdateOne
 
-from sdlc_agents.developments.model import FollowUp
+from sdlc_agents.developments.model import UNDER_WAY, FollowUp, Status, queued_from_review
 from sdlc_agents.kernel.clock import now
-from sdlc_agents.kernel.ids import new_id
 from sdlc_agents.kernel.mongo import Database, Document, Session, in_transaction, translate_errors
+from sdlc_agents.kernel.rights import Action, rights, together
 from sdlc_agents.reviews.rules import Handled
 
 PULL_REQUESTS = 1000
 """How many are watched at most, the newest."""
 
-_COPIED = ("jira_issue_id", "jira_issue_key", "jira_project_key", "summary", "description", "components")
-_PLACE = ("repository_url", "branch_name")
+RIGHTS = together(
+    rights(Action.FIND, Action.INSERT, Action.UPDATE, on="pull_request_watches"),
+    rights(Action.FIND, Action.INSERT, on="developments"),
+    rights(Action.FIND, on="projects"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,7 @@ class Watch:
     """
 
     url: str
+    number: int
     fence: int
     development_id: str
     jira_project_key: str
@@ -63,10 +62,12 @@ class WatchRepository:
         query = {
             "jira_project_key": {"$in": list(project_keys)},
             "pr_mr_url": {"$type": "string"},
-            "status": "completed",
+            # One that a consumer of an older release ended during an upgrade has none, and is not watched.
+            "pr_mr_number": {"$type": "number"},
+            "status": Status.COMPLETED,
             "completed_at": {"$gt": now() - timedelta(days=days)},
         }
-        names = ("pr_mr_url", "jira_project_key", "repository_url", "created_at", "completed_at")
+        names = ("pr_mr_url", "pr_mr_number", "jira_project_key", "repository_url", "created_at", "completed_at")
         pipeline: list[Document] = [
             {"$match": query},
             {"$project": {**dict.fromkeys(names, 1), "jira_issue_key": 1}},
@@ -92,8 +93,8 @@ class WatchRepository:
         found = {"_id": {"$in": [document["pr_mr_url"] for document in pull_requests]}}
         with translate_errors():
             known = {
-                document["_id"]: document["development_id"]
-                async for document in self._watches.find(found, {"development_id": 1})
+                document["_id"]: (document["development_id"], document.get("number"))
+                async for document in self._watches.find(found, {"development_id": 1, "number": 1})
             }
         moment = now()
         updates = [
@@ -101,6 +102,7 @@ class WatchRepository:
                 {"_id": document["pr_mr_url"]},
                 {
                     "$set": {
+                        "number": document["pr_mr_number"],
                         "development_id": document["development_id"],
                         "jira_project_key": document["jira_project_key"],
                         "repository_url": document["repository_url"],
@@ -115,7 +117,7 @@ class WatchRepository:
                 upsert=True,
             )
             for document in pull_requests
-            if known.get(document["pr_mr_url"]) != document["development_id"]
+            if known.get(document["pr_mr_url"]) != (document["development_id"], document["pr_mr_number"])
         ]
         if updates:
             with translate_errors():
@@ -155,14 +157,14 @@ class WatchRepository:
             query = {
                 "jira_issue_key": origin["jira_issue_key"],
                 "jira_project_key": origin["jira_project_key"],
-                "status": {"$in": ["queued", "running"]},
+                "status": {"$in": UNDER_WAY},
             }
             if await self._developments.find_one(query, {"_id": 1}, session=session) is not None:
                 await self._write(watch, watch.handled, again_in, session)
                 return None
-            document = _development(origin, follow_up)
-            await self._developments.insert_one(document, session=session)
-            return str(document["_id"])
+            development = queued_from_review(origin, follow_up)
+            await self._developments.insert_one(dict(development), session=session)
+            return development["_id"]
 
         with translate_errors():
             return await in_transaction(self._db, work)
@@ -197,23 +199,6 @@ class WatchRepository:
         return (await self._watches.update_one(query, [{"$set": values}], session=session)).matched_count == 1
 
 
-def _development(origin: Document, follow_up: FollowUp) -> Document:
-    moment = now()
-    copied: dict[str, Any] = {name: origin[name] for name in (*_COPIED, *_PLACE) if name in origin}
-    return {
-        **copied,
-        "_id": new_id(),
-        "status": "queued",
-        "kind": "follow_up",
-        "follow_up": asdict(follow_up),
-        "prompt": "",
-        "created_at": moment,
-        # No message tells of it: consumers look for this as they do for retries.
-        "retry_requested_at": moment,
-        "timings": {"accepted_at": moment},
-    }
-
-
 def _forge(repository_url: str) -> str:
     parts = urlsplit(repository_url)
     return f"{parts.scheme}://{parts.netloc}"
@@ -222,6 +207,7 @@ def _forge(repository_url: str) -> str:
 def _to_watch(document: Document) -> Watch:
     return Watch(
         url=document["_id"],
+        number=int(document["number"]),
         fence=int(document["fence"]),
         development_id=document["development_id"],
         jira_project_key=document["jira_project_key"],

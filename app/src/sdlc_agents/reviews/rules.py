@@ -1,6 +1,5 @@
 """What of a conversation starts a run, and when a pull request is looked at again. No clock, no input, no output."""
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,7 +15,6 @@ SLOWEST = 10
 """A quiet pull request is looked at that many times less often."""
 
 _CUT = "\n[… cut]"
-_NUMBER = re.compile(r"/(\d+)/?$")
 
 
 @dataclass(frozen=True)
@@ -79,12 +77,6 @@ def decide(conversation: Conversation, allowed: Collection[str], handled: Handle
 def interval(poll_seconds: float, quiet: timedelta) -> float:
     """Seconds until the next look: the longer nothing was said, the later, up to `SLOWEST` times as late."""
     return min(SLOWEST * poll_seconds, max(poll_seconds, quiet.total_seconds() / SLOWEST))
-
-
-def pull_request_number(url: str) -> int | None:
-    """The number at the end of a pull request's address: `…/pulls/7`, `…/pull/7`, `…/-/merge_requests/7`."""
-    found = _NUMBER.search(url)
-    return int(found.group(1)) if found else None
 
 
 def _bounded(comments: list[Comment]) -> list[Comment]:

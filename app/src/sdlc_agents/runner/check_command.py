@@ -24,7 +24,7 @@ _CONTROL = re.compile(
 )
 
 
-class Kept:
+class KeptOutput:
     """The beginning and the end of an output of any size."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class ProjectCheck:
     async def run(self, number: int, seconds: float) -> Check:
         """Run it as round `number`; a check that cannot be run has failed."""
         allowed = max(1.0, min(self.request.timeout_seconds, seconds))
-        kept = Kept()
+        kept = KeptOutput()
         status: int | None = None
         began = time.monotonic()
         async with self.guard.phase(allowed):
@@ -83,7 +83,7 @@ class ProjectCheck:
             output=kept.text(),
         )
 
-    async def _run(self, kept: Kept) -> int:
+    async def _run(self, kept: KeptOutput) -> int:
         # The output has a pipe of our own: what the check leaves running may hold it open without our waiting for it.
         ours, theirs = os.pipe()
         with os.fdopen(ours, "rb") as pipe:
@@ -122,6 +122,6 @@ class ProjectCheck:
         return (self.guard.reason and self.guard.limits.explain(self.guard.reason)) or "the check was stopped"
 
 
-async def _keep(stream: asyncio.StreamReader, kept: Kept) -> None:
+async def _keep(stream: asyncio.StreamReader, kept: KeptOutput) -> None:
     while chunk := await stream.read(_CHUNK):
         kept.add(chunk)

@@ -20,7 +20,7 @@ from sdlc_agents.runner.egress import egress_relay
 from sdlc_agents.runner.environment import Outside, sandbox_environment
 from sdlc_agents.runner.guard import Guard
 from sdlc_agents.runner.repair import repair_prompt
-from sdlc_agents.runner.workspace import JobDirectory, Workspace
+from sdlc_agents.runner.workspace import JobDirectory, JobWorkspace
 from sdlc_agents.runs.protocol import Check, Event, Failed, FailureReason, Finished, JobRequest, Started, shorten
 
 _LEAST_SECONDS = 10.0
@@ -54,10 +54,10 @@ class Work:
     _cost_usd: float = 0.0
     _seconds: float = 0.0
     _deadline: float = 0.0
-    _workspace: Workspace = field(init=False)
+    _workspace: JobWorkspace = field(init=False)
 
     def __post_init__(self) -> None:
-        self._workspace = Workspace(self.directory, self.job)
+        self._workspace = JobWorkspace(self.directory, self.job)
 
     async def run(self) -> Finished | Failed:
         """Do it all. Ends with an event, whatever goes wrong."""

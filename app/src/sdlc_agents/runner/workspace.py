@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdlc_agents.git.command import Git, GitError
-from sdlc_agents.git.trees import BORROWED
+from sdlc_agents.git.trees import BORROWED, GITLINK
 from sdlc_agents.runner.lent_files import BorrowedFiles
 from sdlc_agents.runs.protocol import JobRequest
 
@@ -16,7 +16,6 @@ _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = fa
 _START = "refs/sdlc/start"
 _CONFIGURED = ("config", "config.worktree", "commondir", "info/attributes")
 _PATHS_AT_ONCE = 200
-_GITLINK = "160000 "
 # What tools leave behind and nobody wants in a change, where the repository's own .gitignore does not say so.
 _EXCLUDED = "__pycache__/\n*.py[co]\n.pytest_cache/\nnode_modules/\n.DS_Store\n*.swp\n"
 
@@ -66,7 +65,7 @@ class JobDirectory:
                 entry.unlink(missing_ok=True)
 
 
-class Workspace:
+class JobWorkspace:
     """Git on the job's repository. The agent may have changed everything in it, `.git` included."""
 
     def __init__(self, directory: JobDirectory, job: JobRequest) -> None:
@@ -161,7 +160,7 @@ class Workspace:
     async def _holds_submodule(self, *paths: str) -> bool:
         """Whether git tracks a submodule at or below one of these paths."""
         listed = await self._git.run("ls-files", "--stage", "-z", "--", *(f":(literal){path}" for path in paths))
-        return any(entry.startswith(_GITLINK) for entry in listed.split("\0"))
+        return any(entry.startswith(f"{GITLINK} ") for entry in listed.split("\0"))
 
     async def pack(self) -> Path:
         """The bundle with the branch's new commits, which needs the start commit to be read."""

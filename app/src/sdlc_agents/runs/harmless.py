@@ -1,8 +1,9 @@
 """Text of agents and repositories, without effects beyond the text."""
 
-_ZERO_WIDTH = "\u200b"
+ZERO_WIDTH = "\u200b"
+"""A space that nobody sees: what stands on both sides of it is no longer one word."""
 
 
 def harmless(text: str) -> str:
     """Without effects beyond the text: no mention notifies anyone."""
-    return text.replace("@", f"@{_ZERO_WIDTH}")
+    return text.replace("@", f"@{ZERO_WIDTH}")

@@ -1,4 +1,4 @@
-"""`llm_spending`: one document an account. Rights: the gateway `find`, `insert` and `update`, the consumer `find`."""
+"""`llm_spending`: one document an account."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,10 +7,13 @@ from datetime import timedelta
 from pymongo import UpdateOne
 
 from sdlc_agents.kernel.mongo import Database, Session, translate_errors
+from sdlc_agents.kernel.rights import Action, rights
 from sdlc_agents.spending.budgets import Account, Budget
 
 KEPT = timedelta(days=400)
 """So long is a sum kept after its period, for whoever wants to look back at a year."""
+RIGHTS_TO_READ = rights(Action.FIND, on="llm_spending")
+RIGHTS_TO_ADD = rights(Action.INSERT, Action.UPDATE, on="llm_spending")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sdlc_agents.kernel.metrics import HttpMetrics
 from sdlc_agents.kernel.mongo import is_outage
 from sdlc_agents.kernel.web import RequestMiddleware
 from sdlc_agents.webhooks.bodies import BodyReader
-from sdlc_agents.webhooks.events import Event, StoreResult
+from sdlc_agents.webhooks.events import ReceivedEvent, StoreResult
 from sdlc_agents.webhooks.ingest import GroupCommit
 from sdlc_agents.webhooks.payload import Ignored, TriggerOf, parse
 from sdlc_agents.webhooks.routing import FixedRoute, FixedRoutes
@@ -77,7 +77,7 @@ def create_app(
         if isinstance(delivery, Ignored):
             log.debug("delivery_ignored", reason=delivery.reason, retry=retry)
             return "ignored", delivery.reason
-        event = Event(
+        event = ReceivedEvent(
             id=new_id(),
             development_id=new_id(),
             delivery_id=delivery_id(identifier, body),

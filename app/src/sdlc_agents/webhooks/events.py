@@ -15,7 +15,7 @@ class StoreResult(Enum):
     DUPLICATE = "duplicate"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """A delivery on its way: stored once by its `delivery_id`, published as the development `development_id`."""
 
@@ -23,11 +23,17 @@ class Event:
     development_id: str
     delivery_id: str
     received_at: datetime
-    raw_payload: str
     delivery: Delivery
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedEvent(Event):
+    """One that is to be stored, with `raw_payload`, the signed text itself. Nothing after that needs the text."""
+
+    raw_payload: str
+
     def document(self) -> Document:
-        """The event's own fields, as `webhook_events` keeps them (`raw_payload` is the signed text itself)."""
+        """The event's own fields, as `webhook_events` keeps them."""
         delivery = self.delivery
         return {
             "_id": self.id,

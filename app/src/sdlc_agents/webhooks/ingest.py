@@ -14,9 +14,9 @@ from typing import Self
 import structlog
 
 from sdlc_agents.kernel.errors import ServiceError, UnavailableError
-from sdlc_agents.webhooks.events import Event, StoreResult
+from sdlc_agents.webhooks.events import ReceivedEvent, StoreResult
 
-Write = Callable[[Sequence[Event]], Awaitable[Sequence[StoreResult | ServiceError]]]
+Write = Callable[[Sequence[ReceivedEvent]], Awaitable[Sequence[StoreResult | ServiceError]]]
 """Stores events durably; one outcome or error for each. Raises `ServiceError` when none was stored."""
 
 log = structlog.get_logger()
@@ -32,7 +32,7 @@ class GroupCommit:
         self._max_batch = max_batch
         self._linger_seconds = linger_seconds
         self._max_waiting = max_waiting
-        self._waiting: deque[tuple[Event, asyncio.Future[StoreResult]]] = deque()
+        self._waiting: deque[tuple[ReceivedEvent, asyncio.Future[StoreResult]]] = deque()
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -49,7 +49,7 @@ class GroupCommit:
         if self._task is not None:
             await self._task
 
-    async def store(self, event: Event) -> StoreResult:
+    async def store(self, event: ReceivedEvent) -> StoreResult:
         """Store one event durably, together with those that came with it.
 
         Raises `UnavailableError` when the database is away or too many requests wait already.
@@ -72,7 +72,7 @@ class GroupCommit:
             if batch:
                 await self._commit(batch)
 
-    async def _commit(self, batch: Sequence[tuple[Event, asyncio.Future[StoreResult]]]) -> None:
+    async def _commit(self, batch: Sequence[tuple[ReceivedEvent, asyncio.Future[StoreResult]]]) -> None:
         results: Sequence[StoreResult | ServiceError]
         try:
             results = await self._write([event for event, _ in batch])

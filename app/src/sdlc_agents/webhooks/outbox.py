@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.errors import ServiceError
 from sdlc_agents.kernel.mongo import is_outage
-from sdlc_agents.webhooks.events import Event, StoreResult
+from sdlc_agents.webhooks.events import Event, ReceivedEvent, StoreResult
 from sdlc_agents.webhooks.publisher import Publisher
 from sdlc_agents.webhooks.repository import LEASE, WebhookRepository
 
@@ -50,7 +50,7 @@ class Outbox:
         self._sweep_seconds = sweep_seconds
         # What is in memory: on its way to the database, and stored. The database is asked for all but these.
         self._storing: set[str] = set()
-        self._fresh: deque[Event] = deque()
+        self._fresh: deque[ReceivedEvent] = deque()
         self._behind = True
         self._next_sweep = 0.0
         self._failures = 0
@@ -59,7 +59,7 @@ class Outbox:
         self._failed = Counter("sdlc_publish_failures", "Events that could not be published now", registry=registry)
         self._waiting = Gauge("sdlc_outbox_events", "Stored events that wait to be published", registry=registry)
 
-    async def store(self, events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
+    async def store(self, events: Sequence[ReceivedEvent]) -> Sequence[StoreResult | ServiceError]:
         """Store events with one write and take those that are stored; see `WebhookRepository.store`."""
         identities = {event.id for event in events}
         self._storing |= identities

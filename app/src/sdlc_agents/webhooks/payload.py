@@ -13,13 +13,12 @@ from typing import Any
 
 import orjson
 
+from sdlc_agents.events.model import EventKind
 from sdlc_agents.kernel.errors import InvalidRequestError
 from sdlc_agents.webhooks import adf
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
-CREATED = "jira:issue_created"
-UPDATED = "jira:issue_updated"
-EVENT_KINDS = frozenset({CREATED, UPDATED})
+EVENT_KINDS = frozenset(EventKind)
 POST_FUNCTION = "workflow_post_function"
 MAX_DEPTH = 500
 """Objects and arrays inside one another; Jira's own payloads stay far below 100."""
@@ -90,7 +89,7 @@ def parse(body: bytes, trigger_of: TriggerOf) -> Delivery | Ignored:
     fields = _object(issue, "fields", "issue.fields")
     project_key = _project_key(issue, fields)
     trigger = trigger_of(project_key if isinstance(project_key, str) else "")
-    if (UPDATED if event_type == POST_FUNCTION else event_type) not in trigger.event_kinds:
+    if (EventKind.UPDATED if event_type == POST_FUNCTION else event_type) not in trigger.event_kinds:
         return Ignored("this kind of event starts nothing in this project")
     status = _string(_object(fields, "status", "issue.fields.status"), "name", "issue.fields.status.name")
     if status != trigger.status:
@@ -154,7 +153,7 @@ def _transition(payload: Mapping[str, Any], event_type: str, status: str) -> tup
     """Whether the event moved the issue to this status, as far as it tells, and from which one."""
     changelog = payload.get("changelog")
     if changelog is None:
-        if event_type == UPDATED and _is_remark(payload):
+        if event_type == EventKind.UPDATED and _is_remark(payload):
             return False, None
         transition = _object(payload, "transition", "transition")
         return True, _string(transition, "from_status", "transition.from_status") or None

@@ -1,7 +1,4 @@
-"""The only module of this domain that knows MongoDB.
-
-Rights it needs: `webhook_events` find, insert, update; `developments` find, insert, update.
-"""
+"""The only module of this domain, beside `triggers`, that knows MongoDB."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -9,15 +6,22 @@ from datetime import datetime, timedelta
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError
 
+from sdlc_agents.developments.model import Ticket, queued_from_ticket
+from sdlc_agents.events.model import EventState
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.errors import ServiceError, UnavailableError
-from sdlc_agents.kernel.mongo import Database, Document, translate_errors
-from sdlc_agents.webhooks.events import Event, StoreResult
+from sdlc_agents.kernel.mongo import DUPLICATE_KEY, Database, Document, translate_errors
+from sdlc_agents.kernel.rights import Action, rights, together
+from sdlc_agents.webhooks.events import Event, ReceivedEvent, StoreResult
 from sdlc_agents.webhooks.payload import Component, Delivery
 
-DUPLICATE_KEY = 11000
 LEASE = timedelta(seconds=20)
 CLAIM_CHARACTERS = 16 * 1024 * 1024
+RIGHTS = together(
+    rights(Action.FIND, Action.INSERT, Action.UPDATE, on="webhook_events"),
+    rights(Action.INSERT, on="developments"),
+)
+
 _DELIVERY_FIELDS = (
     "event_type",
     "jira_issue_id",
@@ -42,12 +46,12 @@ class WebhookRepository:
         self._developments = db["developments"]
         self._owner = owner
 
-    async def store(self, events: Sequence[Event]) -> list[StoreResult | ServiceError]:
+    async def store(self, events: Sequence[ReceivedEvent]) -> list[StoreResult | ServiceError]:
         """Insert the events with one write, majority and journal, and say what became of each."""
         outcomes: list[StoreResult | ServiceError] = [StoreResult.STORED] * len(events)
         lease = now() + LEASE
         documents = [
-            event.document() | {"state": "stored", "publisher": self._owner, "publish_lease_until": lease}
+            event.document() | {"state": EventState.STORED, "publisher": self._owner, "publish_lease_until": lease}
             for event in events
         ]
         for index, code in (await _insert(self._events, documents)).items():
@@ -66,7 +70,7 @@ class WebhookRepository:
         """
         moment = now()
         free: Document = {
-            "state": "stored",
+            "state": EventState.STORED,
             "_id": {"$nin": list(without)},
             "$or": [{"publisher": self._owner}, {"publish_lease_until": {"$lt": moment}}],
         }
@@ -77,7 +81,7 @@ class WebhookRepository:
             chosen = {"_id": {"$in": [document["_id"] for document in found]}}
             lease = {"publisher": self._owner, "publish_lease_until": moment + LEASE}
             await self._events.update_many({**free, **chosen}, {"$set": lease})
-            mine = {**chosen, "state": "stored", **lease}
+            mine = {**chosen, "state": EventState.STORED, **lease}
             claimed: list[Event] = []
             characters = 0
             async for document in self._events.find(mine, {"raw_payload": 0}).sort("_id", 1):
@@ -91,13 +95,13 @@ class WebhookRepository:
         """Give back what this process has not published, so that another need not wait for the lease."""
         with translate_errors():
             await self._events.update_many(
-                {"state": "stored", "publisher": self._owner}, {"$set": {"publish_lease_until": now()}}
+                {"state": EventState.STORED, "publisher": self._owner}, {"$set": {"publish_lease_until": now()}}
             )
 
     async def unpublished(self) -> int:
         """How many events wait to be published, by any process."""
         with translate_errors():
-            return await self._events.count_documents({"state": "stored"})
+            return await self._events.count_documents({"state": EventState.STORED})
 
     async def queue_developments(self, events: Sequence[Event]) -> None:
         """Make the developments of these events, queued, unless they exist."""
@@ -111,7 +115,7 @@ class WebhookRepository:
             await self._events.update_many(
                 {"_id": {"$in": [event.id for event in events]}},
                 {
-                    "$set": {"state": "published", "processed_at": moment},
+                    "$set": {"state": EventState.PUBLISHED, "processed_at": moment},
                     "$unset": {"publisher": "", "publish_lease_until": ""},
                 },
             )
@@ -134,19 +138,19 @@ async def _insert(collection: AsyncCollection[Document], documents: Sequence[Doc
 
 
 def _development(event: Event) -> Document:
-    document = event.document()
-    return {
-        "_id": event.development_id,
-        "status": "queued",
-        **{name: document[name] for name in ("jira_issue_id", "jira_issue_key", "jira_project_key")},
-        **{name: document[name] for name in ("summary", "description", "components")},
-        "webhook_event_id": event.id,
-        "repository_url": None,
-        "branch_name": None,
-        "prompt": "",
-        "created_at": event.received_at,
-        "timings": {"accepted_at": event.received_at},
-    }
+    delivery = event.delivery
+    ticket = Ticket(
+        issue_id=delivery.jira_issue_id,
+        issue_key=delivery.jira_issue_key,
+        project_key=delivery.jira_project_key,
+        summary=delivery.summary,
+        description=delivery.description,
+        components=tuple({"name": one.name, "description": one.description} for one in delivery.components),
+    )
+    development = queued_from_ticket(
+        event.development_id, ticket, webhook_event_id=event.id, accepted_at=event.received_at
+    )
+    return dict(development)
 
 
 def _event(document: Document) -> Event:
@@ -155,7 +159,6 @@ def _event(document: Document) -> Event:
         development_id=document["development_id"],
         delivery_id=document["delivery_id"],
         received_at=document["received_at"],
-        raw_payload="",
         delivery=Delivery(
             **{name: document[name] for name in _DELIVERY_FIELDS},
             components=tuple(Component(**component) for component in document["components"]),

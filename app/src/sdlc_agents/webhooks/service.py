@@ -20,7 +20,7 @@ from sdlc_agents.kernel.serving import run_until_stopped
 from sdlc_agents.kernel.settings import load_settings, public_values
 from sdlc_agents.migrations import schema
 from sdlc_agents.webhooks.endpoints import create_app
-from sdlc_agents.webhooks.events import Event, StoreResult
+from sdlc_agents.webhooks.events import ReceivedEvent, StoreResult
 from sdlc_agents.webhooks.ingest import GroupCommit
 from sdlc_agents.webhooks.outbox import Outbox
 from sdlc_agents.webhooks.payload import TriggerRule
@@ -67,7 +67,7 @@ async def webhook_service(settings: WebhookSettings, registry: CollectorRegistry
         publishing = asyncio.create_task(outbox.run(stop), name="outbox")
         watching = asyncio.create_task(triggers.run(stop), name="triggers")
 
-        async def store(events: Sequence[Event]) -> Sequence[StoreResult | ServiceError]:
+        async def store(events: Sequence[ReceivedEvent]) -> Sequence[StoreResult | ServiceError]:
             try:
                 # pymongo's own timeout does not cover the TLS handshake of a new connection.
                 async with asyncio.timeout(DATABASE_SECONDS):

@@ -2,7 +2,7 @@
 
 The configuration API writes `{_id: <Jira project key>, status, event_kinds}` there; a project without an entry has the
 service's own trigger. All of them are kept in memory, read anew every second; while the database is away the last known
-ones count. Rights needed: `project_triggers` find.
+ones count.
 """
 
 import asyncio
@@ -12,10 +12,12 @@ import structlog
 
 from sdlc_agents.kernel.errors import ServiceError, UnavailableError
 from sdlc_agents.kernel.mongo import Database, Document, MongoError, translate_errors
+from sdlc_agents.kernel.rights import Action, rights
 from sdlc_agents.webhooks.payload import TriggerRule
 
 REFRESH_SECONDS = 1.0
 READ_SECONDS = 5.0
+RIGHTS = rights(Action.FIND, on="project_triggers")
 
 log = structlog.get_logger()
 

@@ -8,13 +8,14 @@ import pytest
 
 from sdlc_agents.consumer.claims.claim import Claim, LeaseLostError
 from sdlc_agents.consumer.claims.repository import DUE, ClaimRepository, untold
-from sdlc_agents.developments.model import Outcome
+from sdlc_agents.developments import changes
+from sdlc_agents.developments.model import Notice, Outcome, Status
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.mongo import Database
 from support.agents import Developments
 from support.waiting import until
 
-DONE = Outcome(status="completed", kind="pull_request", pr_mr_url="https://git.example/1")
+DONE = Outcome(status=Status.COMPLETED, kind="pull_request", pr_mr_url="https://git.example/1")
 
 
 def repository(db: Database, owner: str, *, lease: float = 30, grace: float = 60) -> ClaimRepository:
@@ -62,7 +63,7 @@ async def test_whoever_lost_the_lease_can_write_nothing_more(db: Database, devel
     old = repository(db, "a")
     for write in (
         old.renew(first),
-        old.note(first, prompt="x"),
+        old.note(first, changes.prompted("x")),
         old.finish(first, DONE, []),
         old.hand_back(first),
     ):
@@ -80,7 +81,7 @@ async def test_renewing_keeps_it(db: Database, developments: Developments) -> No
 
 async def test_an_ended_development_is_never_taken_again(db: Database, developments: Developments) -> None:
     claim = await claimed(db, developments, "a")
-    await repository(db, "a").finish(claim, DONE, ["ticket"])
+    await repository(db, "a").finish(claim, DONE, [Notice.TICKET])
     other = repository(db, "b", grace=0)
     assert await other.claim(claim.development_id) is None
     assert await other.claim_any() is None
@@ -118,8 +119,8 @@ async def test_a_queued_development_whose_message_is_lost_is_taken_after_a_while
 async def test_text_that_looks_like_an_expression_is_stored_as_text(db: Database, developments: Developments) -> None:
     claim = await claimed(db, developments, "$owner")
     mine = repository(db, "$owner")
-    await mine.note(claim, prompt="$$ROOT", repository_url="$lease.owner")
-    await mine.finish(claim, Outcome(status="failed", kind="x", error_message="$summary"), [])
+    await mine.note(claim, {**changes.placed("$lease.owner", claim.branch), **changes.prompted("$$ROOT")})
+    await mine.finish(claim, Outcome(status=Status.FAILED, kind="x", error_message="$summary"), [])
     stored = await developments.get(claim.development_id)
     assert (stored["prompt"], stored["repository_url"], stored["error_message"]) == (
         "$$ROOT",
@@ -180,7 +181,7 @@ async def test_what_was_cancelled_before_it_was_handed_back_is_known_to_the_next
 async def test_a_retry_is_told_how_the_attempt_before_it_ended(db: Database, developments: Developments) -> None:
     first = await claimed(db, developments, "a")
     assert first.previous_failure is None
-    failed = Outcome(status="failed", kind="no_change", error_message="the agent changed nothing")
+    failed = Outcome(status=Status.FAILED, kind="no_change", error_message="the agent changed nothing")
     await repository(db, "a").finish(first, failed, [])
     again = {"$set": {"status": "queued", "retry_requested_at": first.accepted_at}}
     await db["developments"].update_one({"_id": first.development_id}, again)
@@ -200,7 +201,7 @@ async def test_who_could_not_be_told_does_not_stand_before_those_who_were_not_tr
     for number in range(3):
         claim = await owner.claim(await developments.queue(number=number))
         assert claim is not None
-        await owner.finish(claim, DONE, ["ticket"])
+        await owner.finish(claim, DONE, [Notice.TICKET])
     tried: list[str] = []
     for _ in range(6):
         document = await owner.take_untold()

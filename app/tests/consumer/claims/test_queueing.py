@@ -7,14 +7,14 @@ from pymongo.errors import DuplicateKeyError
 
 from sdlc_agents.consumer.claims.claim import Claim
 from sdlc_agents.consumer.claims.repository import ClaimRepository
-from sdlc_agents.developments.model import Outcome
+from sdlc_agents.developments.model import Outcome, Status
 from sdlc_agents.kernel.mongo import Database
 from support.agents import Developments, StartConsumer
 from support.waiting import until
 from support.world import World, bash
 
-DONE = Outcome(status="completed", kind="pull_request", pr_mr_url="https://git.example/1")
-CANCELLED = Outcome(status="cancelled", kind="cancelled", error_message="cancelled by Ops key")
+DONE = Outcome(status=Status.COMPLETED, kind="pull_request", pr_mr_url="https://git.example/1")
+CANCELLED = Outcome(status=Status.CANCELLED, kind="cancelled", error_message="cancelled by Ops key")
 
 
 def repository(db: Database, owner: str = "a") -> ClaimRepository:

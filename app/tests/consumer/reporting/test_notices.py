@@ -17,7 +17,7 @@ from sdlc_agents.consumer.reporting import notices as module
 from sdlc_agents.consumer.reporting.error_queue import ErrorQueue
 from sdlc_agents.consumer.reporting.links import ConfigurationApi
 from sdlc_agents.consumer.reporting.notices import Notices
-from sdlc_agents.developments.model import Outcome
+from sdlc_agents.developments.model import Notice, Outcome, Status
 from sdlc_agents.kernel import amqp
 from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.trackers.jira import Jira
@@ -25,7 +25,7 @@ from support.agents import Developments, RunnerProcesses, StartConsumer
 from support.backends import Broker
 from support.waiting import until
 
-FAILED = Outcome(status="failed", kind="x", error_message="It went wrong.", cost_usd=0.5, turns=3)
+FAILED = Outcome(status=Status.FAILED, kind="x", error_message="It went wrong.", cost_usd=0.5, turns=3)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def errors(broker: Broker) -> ErrorQueue:
 async def end(repository: ClaimRepository, developments: Developments, number: int, *notices: str) -> str:
     claim = await repository.claim(await developments.queue(number=number))
     assert claim is not None
-    await repository.finish(claim, FAILED, notices)
+    await repository.finish(claim, FAILED, [Notice(notice) for notice in notices])
     return claim.development_id
 
 

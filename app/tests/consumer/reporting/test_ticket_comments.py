@@ -13,7 +13,8 @@ from sdlc_agents.consumer.claims.claim import Claim
 from sdlc_agents.consumer.claims.repository import ClaimRepository
 from sdlc_agents.consumer.reporting.error_queue import ErrorQueue
 from sdlc_agents.consumer.reporting.notices import Notices
-from sdlc_agents.developments.model import Outcome
+from sdlc_agents.developments import changes
+from sdlc_agents.developments.model import Notice, NoticeState, Outcome, Status
 from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.trackers.jira import Jira
 from support.agents import Developments
@@ -21,14 +22,14 @@ from support.lab import JIRA_TOKEN, comments
 from support.world import jira_with_a_ticket
 
 DONE = Outcome(
-    status="completed",
+    status=Status.COMPLETED,
     kind="pull_request",
     pr_mr_url="https://git.example/shop/pulls/7",
     turns=12,
     duration_seconds=185,
     cost_usd=0.25,
 )
-FAILED = Outcome(status="failed", kind="no_change", error_message="the agent changed nothing, ask @kim")
+FAILED = Outcome(status=Status.FAILED, kind="no_change", error_message="the agent changed nothing, ask @kim")
 MOVES = {
     "status_when_started": "In Review",
     "status_when_completed": "Done",
@@ -60,8 +61,8 @@ class Desk:
     async def note(self, claim: Claim, **ticket: str) -> None:
         """What a run notes when it has chosen its repository."""
         url = "https://git.example/shop/storefront"
-        await self.repository.note(claim, repository_url=url, branch_name=claim.branch, ticket=ticket)
-        await self.repository.note(claim, notices__started="pending")
+        await self.repository.note(claim, {**changes.with_ticket_policy(ticket), **changes.placed(url, claim.branch)})
+        await self.repository.note(claim, changes.start_to_be_told())
 
     def notices(self, **options: Any) -> Notices:
         """One consumer's, with a Jira of these options for its client."""
@@ -138,7 +139,7 @@ async def test_a_ticket_is_told_where_the_work_began_and_how_to_stop_it_once(des
 
 async def test_the_end_has_the_link_and_the_figures(desk: Desk) -> None:
     claim = await desk.begin()
-    await desk.repository.finish(claim, DONE, ["ticket"])
+    await desk.repository.finish(claim, DONE, [Notice.TICKET])
     await desk.notices().send()
     (told,) = await desk.comments()
     for part in (
@@ -155,7 +156,7 @@ async def test_the_end_has_the_link_and_the_figures(desk: Desk) -> None:
 async def test_a_failure_says_why_and_what_to_do_and_notifies_nobody(desk: Desk) -> None:
     claim = await desk.begin()
     await desk.db["developments"].update_one({"_id": claim.development_id}, {"$set": {"attempts": 3}})
-    await desk.repository.finish(claim, FAILED, ["ticket"])
+    await desk.repository.finish(claim, FAILED, [Notice.TICKET])
     await desk.notices().send()
     (told,) = await desk.comments()
     assert "could not finish this ticket: the agent changed nothing" in told
@@ -170,7 +171,7 @@ async def test_a_start_that_jira_did_not_take_in_time_is_not_told_after_the_end(
     claim = await desk.begin()
     await desk.notices(transport=Faulty(lambda _: httpx.Response(503))).send()
     assert await desk.states(claim) == {"started": "pending"}
-    await desk.repository.finish(claim, DONE, ["ticket"])
+    await desk.repository.finish(claim, DONE, [Notice.TICKET])
     await desk.soon(claim)
     for _ in range(2):
         await desk.notices().send()
@@ -182,9 +183,9 @@ async def test_while_a_start_is_being_told_the_end_waits_for_it(desk: Desk) -> N
     claim = await desk.begin()
     telling = await desk.repository.take_untold()
     assert telling is not None
-    await desk.repository.finish(claim, DONE, ["ticket"])
+    await desk.repository.finish(claim, DONE, [Notice.TICKET])
     assert await desk.repository.take_untold() is None
-    await desk.repository.told(telling, {"started": "done"})
+    await desk.repository.told(telling, {Notice.STARTED: NoticeState.DONE})
     assert await desk.states(claim) == {"ticket": "pending"}
     ended = await desk.repository.take_untold()
     assert ended is not None
@@ -215,7 +216,7 @@ async def test_a_consumer_that_dies_before_it_noted_its_comment_makes_no_second_
 ) -> None:
     claim = await desk.begin(**MOVES)
     if outcome is not None:
-        await desk.repository.finish(claim, outcome, ["ticket"])
+        await desk.repository.finish(claim, outcome, [Notice.TICKET])
     transport = Faulty(lambda _: None, lost="POST comment")
     await desk.notices(transport=transport).send()
     assert len(await desk.comments()) == 1
@@ -231,7 +232,7 @@ async def test_a_consumer_that_dies_before_it_noted_its_comment_makes_no_second_
 
 async def test_of_several_consumers_one_tells(desk: Desk) -> None:
     claim = await desk.begin()
-    await desk.repository.finish(claim, DONE, ["ticket"])
+    await desk.repository.finish(claim, DONE, [Notice.TICKET])
     await asyncio.gather(*(desk.notices().send() for _ in range(8)))
     assert len(await desk.comments()) == 1
 
@@ -242,7 +243,7 @@ async def test_of_several_consumers_one_tells(desk: Desk) -> None:
 )
 async def test_what_jira_answers_decides_whether_it_is_asked_again(desk: Desk, code: int, state: str) -> None:
     claim = await desk.begin()
-    await desk.repository.finish(claim, DONE, ["ticket"])
+    await desk.repository.finish(claim, DONE, [Notice.TICKET])
 
     def refuse(request: httpx.Request) -> httpx.Response | None:
         return httpx.Response(code) if request.method == "POST" else None
@@ -259,7 +260,7 @@ async def test_what_jira_answers_decides_whether_it_is_asked_again(desk: Desk, c
 
 async def test_a_jira_that_names_a_time_is_not_asked_before(desk: Desk) -> None:
     claim = await desk.begin()
-    await desk.repository.finish(claim, DONE, ["ticket"])
+    await desk.repository.finish(claim, DONE, [Notice.TICKET])
     await desk.notices(transport=Faulty(lambda _: httpx.Response(429, headers={"Retry-After": "600"}))).send()
     document = await desk.developments.get(claim.development_id)
     assert 500 < (document["notice_after"] - document["completed_at"]).total_seconds() < 700
@@ -269,11 +270,11 @@ async def test_a_ticket_is_moved_as_its_project_wants(desk: Desk) -> None:
     claim = await desk.begin(**MOVES)
     await desk.notices().send()
     assert await desk.status() == "In Review"
-    await desk.repository.finish(claim, DONE, ["ticket"])
+    await desk.repository.finish(claim, DONE, [Notice.TICKET])
     await desk.notices().send()
     assert await desk.status() == "Done"
     failing = await desk.begin(**MOVES)
-    await desk.repository.finish(failing, FAILED, ["ticket"])
+    await desk.repository.finish(failing, FAILED, [Notice.TICKET])
     await desk.notices().send()
     assert await desk.status() == "To Do"
     assert not any("could not be moved" in told for told in await desk.comments())
@@ -281,7 +282,7 @@ async def test_a_ticket_is_moved_as_its_project_wants(desk: Desk) -> None:
 
 async def test_a_move_that_the_workflow_does_not_offer_is_said_in_the_comment(desk: Desk) -> None:
     claim = await desk.begin(status_when_completed="Deployed")
-    await desk.repository.finish(claim, DONE, ["ticket"])
+    await desk.repository.finish(claim, DONE, [Notice.TICKET])
     await desk.notices().send()
     (told,) = await desk.comments()
     assert "opened a pull request" in told
@@ -291,7 +292,7 @@ async def test_a_move_that_the_workflow_does_not_offer_is_said_in_the_comment(de
 
 async def test_moves_that_jira_cannot_do_now_are_waited_for_but_not_for_ever(desk: Desk) -> None:
     claim = await desk.begin(**MOVES)
-    await desk.repository.finish(claim, DONE, ["ticket"])
+    await desk.repository.finish(claim, DONE, [Notice.TICKET])
 
     def away(request: httpx.Request) -> httpx.Response | None:
         return httpx.Response(503) if request.url.path.endswith("/transitions") else None

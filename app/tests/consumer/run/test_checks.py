@@ -6,10 +6,10 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from sdlc_agents.consumer.forge_checks import ProjectChecks
+from sdlc_agents.consumer.forge_checks import ForgeChecks
 from sdlc_agents.kernel.encryption import FieldCipher
 from sdlc_agents.kernel.mongo import Database
-from sdlc_agents.projects.repository import CheckRepository
+from sdlc_agents.projects.repository import ForgeCheckRepository
 from support.agents import Developments, RunnerProcesses, StartConsumer
 from support.lab import Gitea
 from support.relay import EgressProxy
@@ -34,7 +34,7 @@ async def test_a_busy_consumer_answers_within_seconds(
         await developments.until(running, {"running"}, 60)
         project = await db["projects"].find_one({"jira_project_key": developments.project_key})
         assert project is not None
-        asked = await CheckRepository(db).request(project["_id"], "somebody")
+        asked = await ForgeCheckRepository(db).request(project["_id"], "somebody")
         clock = asyncio.get_running_loop()
         began = clock.time()
 
@@ -59,7 +59,7 @@ async def test_a_check_that_fails_oddly_keeps_no_other_waiting(
     await db["projects"].update_one(
         {"_id": project["_id"]}, {"$unset": {"repositories": 1}}, bypass_document_validation=True
     )
-    asked = CheckRepository(db)
+    asked = ForgeCheckRepository(db)
     await asked.request(project["_id"], "somebody")
     other = await asked.request("no such project", "somebody")
 
@@ -67,7 +67,7 @@ async def test_a_check_that_fails_oddly_keeps_no_other_waiting(
         return await db["project_checks"].count_documents({"_id": other["_id"], "state": "done"}) == 1
 
     async with httpx.AsyncClient(trust_env=False) as outside:
-        answering = asyncio.create_task(ProjectChecks(db, cipher, outside).run())
+        answering = asyncio.create_task(ForgeChecks(db, cipher, outside).run())
         try:
             await until(done)
             assert not answering.done()

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from sdlc_agents.developments.model import RunFailedError
 from sdlc_agents.git.command import Git, GitError
+from sdlc_agents.git.trees import GITLINK
 
 RESULT = "refs/sdlc/result"
 _HEADS = "refs/heads/"
@@ -18,7 +19,6 @@ _LINK_BYTES = 4096
 _ORDINARY = {"100644", "100755"}
 _GONE = "000000"
 _LINK = "120000"
-_GITLINK = "160000"
 _SECONDS = 300.0
 _UNPACKED_BYTES = 2 * 1024**3
 _MEMORY_BYTES = 1024**3
@@ -150,9 +150,9 @@ def _entries(raw: str) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _check_kind(former: str, mode: str, path: str) -> None:
-    if former == _GITLINK:
+    if former == GITLINK:
         raise refused(f"it changes the submodule {path}")
-    if mode == _GITLINK:
+    if mode == GITLINK:
         raise refused(f"it adds a submodule or a repository inside the repository ({path})")
     if mode not in {_GONE, _LINK, *_ORDINARY}:
         raise refused(f"{path} has the mode {mode}")

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 from sdlc_agents.consumer.checkout.remote import Remote
 from sdlc_agents.developments.model import RunFailedError
 from sdlc_agents.git.command import Credentials, Git
-from sdlc_agents.git.trees import Entry
+from sdlc_agents.git.trees import TreeEntry
 
 _POINTER = re.compile(
     r"^([0-9a-f]{40}|[0-9a-f]{64}) blob \d+\n"
@@ -60,7 +60,7 @@ class _Batch(BaseModel):
     objects: list[_Object]
 
 
-async def find_pointers(git: Git, entries: Sequence[Entry]) -> list[Pointer]:
+async def find_pointers(git: Git, entries: Sequence[TreeEntry]) -> list[Pointer]:
     """The pointers among a tree's files."""
     small = [entry for entry in entries if entry.size in _POINTER_BYTES and entry.mode in {"100644", "100755"}]
     names = "".join(f"{name}\n" for name in {entry.name for entry in small})

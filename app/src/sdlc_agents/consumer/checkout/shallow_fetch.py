@@ -29,7 +29,7 @@ _LIST_BYTES = 256 * 1024 * 1024
 _SECONDS = 300.0
 
 
-class PartialRepository:
+class ShallowClone:
     """One such repository. Every `GitError` out of here may mean that it is broken."""
 
     def __init__(self, directory: Path, remote: Remote, *, filtered: bool = True) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from sdlc_agents.consumer.checkout.remote import Remote
 from sdlc_agents.developments.model import RunFailedError
 from sdlc_agents.git.command import Git, GitError
-from sdlc_agents.git.trees import GITLINK, Entry
+from sdlc_agents.git.trees import GITLINK, TreeEntry
 
 _MOST = 20
 _PATH = re.compile(r"(/[A-Za-z0-9_~+-][A-Za-z0-9._~+-]*)+/?")
@@ -28,7 +28,7 @@ class Submodule:
     commit: str
 
 
-async def find_submodules(git: Git, commit: str, entries: Sequence[Entry], remote: Remote) -> list[Submodule]:
+async def find_submodules(git: Git, commit: str, entries: Sequence[TreeEntry], remote: Remote) -> list[Submodule]:
     """What the tree of this commit has. Raises `RunFailedError` for one that is not to be fetched, and says why."""
     links = {entry.path: entry.name for entry in entries if entry.mode == GITLINK}
     if not links:

@@ -13,7 +13,7 @@ from sdlc_agents.consumer.checkout.bundle_inspection import RESULT, BundleLimits
 from sdlc_agents.consumer.checkout.lent_files import Borrowed, borrow
 from sdlc_agents.consumer.checkout.mirrors import Mirror, Mirrors
 from sdlc_agents.consumer.checkout.remote import Remote
-from sdlc_agents.consumer.checkout.shallow_fetch import PartialRepository
+from sdlc_agents.consumer.checkout.shallow_fetch import ShallowClone
 from sdlc_agents.consumer.checkout.survey import survey
 from sdlc_agents.developments.model import RunFailedError
 from sdlc_agents.git.command import Git, GitError
@@ -81,7 +81,7 @@ class Workspace:
         found = None
         if self._mirrors is not None:
             found = await self._mirrors.use(
-                self._remote.url, lambda directory: self._take(wanted, PartialRepository(directory, self._remote))
+                self._remote.url, lambda directory: self._take(wanted, ShallowClone(directory, self._remote))
             )
         if found is None:
             await self._take_directly(wanted)
@@ -164,7 +164,7 @@ class Workspace:
         for filtered in (True, False):
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
             try:
-                return await self._take(wanted, PartialRepository(directory, self._remote, filtered=filtered))
+                return await self._take(wanted, ShallowClone(directory, self._remote, filtered=filtered))
             except GitError as error:
                 if "no space left" in error.message.casefold():
                     raise RunFailedError(
@@ -177,7 +177,7 @@ class Workspace:
                 log.info("partial_fetch_refused", url=self._remote.url, error=error.message)
         return None
 
-    async def _take(self, wanted: Mapping[str, str], source: PartialRepository) -> None:
+    async def _take(self, wanted: Mapping[str, str], source: ShallowClone) -> None:
         heads = await source.fetch(wanted)
         if heads.keys() != wanted.keys():
             raise GitError("the branches are not there any more")

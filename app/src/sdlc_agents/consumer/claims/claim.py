@@ -65,17 +65,6 @@ class Claim:
         title = f"[{self.jira_issue_key}] {' '.join(seen.split())}".strip()
         return title if len(title) <= _TITLE_CHARACTERS else f"{title[: _TITLE_CHARACTERS - 1]}…"
 
-    def message(self) -> dict[str, Any]:
-        """The development as the queue's messages describe it."""
-        return {
-            "jira_issue_id": self.jira_issue_id,
-            "jira_issue_key": self.jira_issue_key,
-            "jira_project_key": self.jira_project_key,
-            "summary": self.summary,
-            "description": self.description,
-            "development_id": self.development_id,
-        }
-
 
 @dataclass(frozen=True)
 class DevelopmentCost:

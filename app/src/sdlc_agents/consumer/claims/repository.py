@@ -1,43 +1,37 @@
 """The only module of this domain that knows MongoDB.
 
-Rights it needs: `developments` find, update; `projects` find; `agent_jobs` find, insert, update; `agent_events` insert
-(and `encryption_keys` find for `FieldCipher`).
-
-Leases go by the database's clock alone (`$$NOW`), so the consumers' own clocks may differ.
+What a claim changes is said in `developments.changes`; here it is said who may change it, and when. Leases go by the
+database's clock alone (`$$NOW`), so the consumers' own clocks may differ.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from sdlc_agents.consumer.claims.claim import Claim, LeaseLostError
-from sdlc_agents.developments.model import FollowUp, Outcome, ReviewComment
-from sdlc_agents.kernel.clock import now
+from sdlc_agents.developments import changes
+from sdlc_agents.developments.model import ENDED, UNDER_WAY, FollowUp, Notice, NoticeState, Outcome, Status
 from sdlc_agents.kernel.errors import UnavailableError
 from sdlc_agents.kernel.mongo import Database, Document, translate_errors
+from sdlc_agents.kernel.rights import Action, rights
+
+RIGHTS = rights(Action.FIND, Action.UPDATE, on="developments")
 
 DUE: Document = {
-    "status": "queued",
+    "status": Status.QUEUED,
     "retry_requested_at": {"$exists": True},
     "$expr": {"$lte": ["$retry_requested_at", "$$NOW"]},
 }
-_ATTEMPTS: Document = {"$ifNull": ["$attempts_log", []]}
-_ATTEMPTS_KEPT = 100
 _EXPIRED: Document = {"$expr": {"$lt": ["$lease.expires_at", "$$NOW"]}}
-_FREE: list[Document] = [{"status": "queued"}, {"status": "running", **_EXPIRED}]
-_ENDED: Document = {"status": {"$in": ["completed", "failed", "cancelled"]}}
+_FREE: list[Document] = [{"status": Status.QUEUED}, {"status": Status.RUNNING, **_EXPIRED}]
+_ENDED: Document = {"status": {"$in": ENDED}}
 _NOTICE_SECONDS = 24 * 60 * 60
 _TELLING_SECONDS = 60
 _BEHIND_SECONDS = 1
 _LOOKS = 100
 _OF_A_TICKET = {"status": 1, "jira_issue_key": 1}
-
-
-def _milliseconds(seconds: float) -> int:
-    return int(seconds * 1000)
 
 
 class ClaimRepository:
@@ -46,8 +40,8 @@ class ClaimRepository:
     def __init__(self, db: Database, owner: str, *, lease_seconds: float, queued_grace_seconds: float) -> None:
         self._developments = db["developments"]
         self._owner = owner
-        self._lease = _milliseconds(lease_seconds)
-        self._grace = _milliseconds(queued_grace_seconds)
+        self._lease_seconds = lease_seconds
+        self._grace_seconds = queued_grace_seconds
 
     async def exists(self, development_id: str) -> bool:
         """Whether there is such a development."""
@@ -70,11 +64,11 @@ class ClaimRepository:
         One whose consumer is gone, one that was handed back, is to be retried or waits for its ticket's earlier run, or
         one that waits longer than its message should take.
         """
-        late: Document = {"$expr": {"$lt": ["$created_at", {"$subtract": ["$$NOW", self._grace]}]}}
+        late: Document = {"$expr": {"$lt": ["$created_at", changes.seconds_ago(self._grace_seconds)]}}
         query: Document = {
             "$or": [
-                {"status": {"$in": ["running", "queued"]}, "lease.expires_at": {"$type": "date"}, **_EXPIRED},
-                {"status": "queued", "lease.expires_at": None, "retry_requested_at": None, **late},
+                {"status": {"$in": UNDER_WAY}, "lease.expires_at": {"$type": "date"}, **_EXPIRED},
+                {"status": Status.QUEUED, "lease.expires_at": None, "retry_requested_at": None, **late},
                 DUE,
             ]
         }
@@ -106,39 +100,22 @@ class ClaimRepository:
 
     async def renew(self, claim: Claim) -> None:
         """Keep the claim for another lease; raises `LeaseLostError` when it is gone."""
-        await self._write(claim, {"lease.expires_at": {"$add": ["$$NOW", self._lease]}})
+        await self._write(claim, changes.renewed(self._lease_seconds))
 
-    async def note(self, claim: Claim, **fields: Any) -> None:
-        """Set fields (dots for inner ones), and renew. Raises `LeaseLostError`."""
-        values: Document = {name.replace("__", "."): {"$literal": value} for name, value in fields.items()}
-        await self._write(claim, {**values, "lease.expires_at": {"$add": ["$$NOW", self._lease]}})
+    async def note(self, claim: Claim, change: Document) -> None:
+        """Note what `developments.changes` says of a run that goes on, and renew. Raises `LeaseLostError`."""
+        await self._write(claim, {**change, **changes.renewed(self._lease_seconds)})
 
-    async def finish(self, claim: Claim, outcome: Outcome, notices: Sequence[str]) -> None:
-        """End the development. `notices` are who is to be told: `error_queue`, `ticket`, `pull_request`."""
-        values = {
-            "status": outcome.status,
-            "outcome": outcome.kind,
-            "error_message": outcome.error_message,
-            "pr_mr_url": outcome.pr_mr_url,
-            "development_details": outcome.details,
-            "turns": outcome.turns,
-            "duration_seconds": outcome.duration_seconds,
-            "cost_usd": outcome.cost_usd,
-            "usage": outcome.usage,
-            "completed_at": now(),
-            "notices": dict.fromkeys(notices, "pending"),
-        }
-        literal: Document = {name: {"$literal": value} for name, value in values.items()}
-        attempt = _attempt(outcome.kind, outcome.error_message, outcome.attempt_cost_usd, ended_at="$$NOW")
-        await self._write(claim, {**literal, "attempts_log": attempt, "lease.owner": None, "lease.expires_at": None})
+    async def finish(self, claim: Claim, outcome: Outcome, notices: Sequence[Notice]) -> None:
+        """End the development. `notices` are who is to be told."""
+        await self._write(claim, changes.finished(outcome, notices))
         # Without this they would be looked at a little later.
         with suppress(UnavailableError):
             await self._put_off(claim.jira_issue_key, 0)
 
     async def hand_back(self, claim: Claim) -> None:
         """Leave the development to whoever comes next; this attempt does not count."""
-        attempts: Document = {"$subtract": ["$attempts", 1]}
-        await self._write(claim, {"status": "queued", "attempts": attempts, "lease.expires_at": "$$NOW"})
+        await self._write(claim, changes.handed_back())
 
     async def take_untold(self) -> Document | None:
         """A development of which somebody is still to be told; None when there is none.
@@ -147,34 +124,32 @@ class ClaimRepository:
         `.pull_request`). Nobody else is given it until it is put back with `told`, or until so long that its
         teller must be gone.
         """
-        taken: Document = {"notice_after": {"$add": ["$$NOW", _milliseconds(_TELLING_SECONDS)]}}
         with translate_errors():
             return await self._developments.find_one_and_update(
                 untold(),
-                [{"$set": taken}],
+                [{"$set": changes.being_told(_TELLING_SECONDS)}],
                 sort=[("notice_after", 1), ("_id", 1)],
                 return_document=ReturnDocument.AFTER,
             )
 
-    async def told(self, document: Document, results: Mapping[str, str], *, again_in: float = 0) -> None:
+    async def told(self, document: Document, results: Mapping[Notice, NoticeState], *, again_in: float = 0) -> None:
         """Put back what `take_untold` gave.
 
-        `results` says by notice that somebody was told (`done`) or does not want to be (`refused`); what is not in it
-        stays pending and is taken again after so many seconds. What began or ended anew meanwhile stays to be told.
+        `results` says by notice that somebody was told or does not want to be; what is not in it stays pending and is
+        taken again after so many seconds. What began or ended anew meanwhile stays to be told.
         """
         about: Document = {"_id": document["_id"], "lease.fence": document["lease"]["fence"]}
         mine: Document = {"_id": document["_id"], "notice_after": document["notice_after"]}
-        later: Document = {"notice_after": {"$add": ["$$NOW", _milliseconds(again_in)]}}
         with translate_errors():
             for notice, result in results.items():
-                pending = {f"notices.{notice}": "pending"}
-                await self._developments.update_one(about | pending, {"$set": {f"notices.{notice}": result}})
-            await self._developments.update_one(mine, [{"$set": later} if again_in else {"$unset": "notice_after"}])
+                pending = changes.told(notice, NoticeState.PENDING)
+                await self._developments.update_one(about | pending, {"$set": changes.told(notice, result)})
+            await self._developments.update_one(mine, [changes.told_for_now(again_in)])
 
     async def _claim_of_ticket(self, found: Document) -> Claim | None:
         """Take what was found, or an older one of its ticket; what of the ticket is left to wait is looked at later."""
         key, first = found["jira_issue_key"], found
-        if found["status"] == "queued":
+        if found["status"] == Status.QUEUED:
             first = await self._oldest_queued(key) or found
         try:
             claim = await self._claim(first["_id"])
@@ -185,37 +160,24 @@ class ClaimRepository:
         return claim
 
     async def _oldest_queued(self, jira_issue_key: str) -> Document | None:
-        query: Document = {"jira_issue_key": {"$eq": jira_issue_key}, "status": "queued"}
+        query: Document = {"jira_issue_key": {"$eq": jira_issue_key}, "status": Status.QUEUED}
         with translate_errors():
             return await self._developments.find_one(query, _OF_A_TICKET, sort=[("created_at", 1), ("_id", 1)])
 
     async def _put_off(self, jira_issue_key: str, seconds: float) -> None:
         """Let what is queued of a ticket be looked at in so many seconds; in none only what has waited already."""
-        query: Document = {"jira_issue_key": {"$eq": jira_issue_key}, "status": "queued"}
+        query: Document = {"jira_issue_key": {"$eq": jira_issue_key}, "status": Status.QUEUED}
         if not seconds:
             query["retry_requested_at"] = {"$exists": True}
-        due: Document = {"$add": ["$$NOW", _milliseconds(seconds)]}
         with translate_errors():
-            await self._developments.update_many(
-                query, [{"$set": {"retry_requested_at": due, "lease.expires_at": None}}]
-            )
+            await self._developments.update_many(query, [{"$set": changes.put_off(seconds)}])
 
     async def _claim(self, development_id: str) -> Claim | None:
         """Take it if it is free. Raises `DuplicateKeyError` while another one of its ticket runs."""
-        lost = _attempt("consumer_lost", "the consumer that had it was lost", None, ended_at="$lease.expires_at")
-        taken: Document = {
-            "attempts_log": {"$cond": [{"$eq": ["$status", "running"]}, lost, _ATTEMPTS]},
-            "status": "running",
-            "lease.owner": {"$literal": self._owner},
-            "lease.fence": {"$add": [{"$ifNull": ["$lease.fence", 0]}, 1]},
-            "lease.expires_at": {"$add": ["$$NOW", self._lease]},
-            "attempts": {"$add": [{"$ifNull": ["$attempts", 0]}, 1]},
-            "timings.claimed_at": "$$NOW",
-        }
         with translate_errors():
             document = await self._developments.find_one_and_update(
                 {"_id": development_id, "$or": _FREE},
-                [{"$set": taken}, {"$unset": "retry_requested_at"}],
+                changes.taken(self._owner, self._lease_seconds),
                 return_document=ReturnDocument.AFTER,
             )
         return None if document is None else _to_claim(document)
@@ -229,7 +191,7 @@ class ClaimRepository:
     def _held(self, claim: Claim) -> Document:
         return {
             "_id": claim.development_id,
-            "status": "running",
+            "status": Status.RUNNING,
             "lease.owner": self._owner,
             "lease.fence": claim.fence,
         }
@@ -238,29 +200,15 @@ class ClaimRepository:
 def untold() -> Document:
     """Of which developments somebody is to be told now. Asked each second: each part has a small index of its own."""
     at_rest: Document = {"$lte": ["$notice_after", "$$NOW"]}
-    lately: Document = {"$gt": ["$completed_at", {"$subtract": ["$$NOW", _milliseconds(_NOTICE_SECONDS)]}]}
+    lately: Document = {"$gt": ["$completed_at", changes.seconds_ago(_NOTICE_SECONDS)]}
     ended: Document = {**_ENDED, "$expr": {"$and": [at_rest, lately]}}
+    of_an_end = (Notice.ERROR_QUEUE, Notice.TICKET, Notice.PULL_REQUEST)
     return {
         "$or": [
-            {"notices.error_queue": "pending", **ended},
-            {"notices.ticket": "pending", **ended},
-            {"notices.pull_request": "pending", **ended},
-            {"notices.started": "pending", "status": "running", "$expr": at_rest},
+            *({**changes.told(notice, NoticeState.PENDING), **ended} for notice in of_an_end),
+            {**changes.start_to_be_told(), "status": Status.RUNNING, "$expr": at_rest},
         ]
     }
-
-
-def _attempt(outcome: str, error_message: str | None, cost_usd: float | None, *, ended_at: str) -> Document:
-    """The log of attempts with the one that ends now, as an expression."""
-    attempt = {
-        "attempt": "$attempts",
-        "outcome": {"$literal": outcome},
-        "error_message": {"$literal": error_message},
-        "started_at": "$timings.claimed_at",
-        "ended_at": ended_at,
-        "cost_usd": {"$literal": cost_usd},
-    }
-    return {"$slice": [{"$concatArrays": [_ATTEMPTS, [attempt]]}, -_ATTEMPTS_KEPT]}
 
 
 def _asker(document: Document) -> str:
@@ -294,12 +242,5 @@ def _to_claim(document: Document) -> Claim:
         result_seconds=float(result.get("seconds") or 0),
         cancelled_by=_asker(document) if document.get("cancel_requested_at") is not None else None,
         repository_url=document.get("repository_url"),
-        follow_up=_to_follow_up(document.get("follow_up")),
+        follow_up=FollowUp.of_document(document),
     )
-
-
-def _to_follow_up(document: Document | None) -> FollowUp | None:
-    if document is None:
-        return None
-    comments = tuple(ReviewComment(**comment) for comment in document["comments"])
-    return FollowUp(**{**document, "comments": comments})

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdlc_agents.runs.figures import duration
+from sdlc_agents.runs.harmless import harmless
 from sdlc_agents.runs.protocol import Check, CheckRequest, Finished
 
 _KEPT_CHARACTERS = 8000
 _SHOWN_CHARACTERS = 3000
-_ZERO_WIDTH = "\u200b"
 _TICKS = re.compile(r"`+")
 _CONTROL = re.compile(r"[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 _NOT_FOUND = 127
@@ -46,7 +46,7 @@ def check_sentence(check: Mapping[str, Any]) -> str:
 def check_markdown(check: Mapping[str, Any]) -> str:
     """One line, and below it what a check that failed printed last, folded."""
     line = f"Checks: {_code(_one_line(check['command']))} {_came_to(check)}"
-    output = _CONTROL.sub("", check["output"]).strip()[-_SHOWN_CHARACTERS:].replace("@", f"@{_ZERO_WIDTH}")
+    output = harmless(_CONTROL.sub("", check["output"]).strip()[-_SHOWN_CHARACTERS:])
     if check["result"] == "passed" or not output:
         return line
     fence = "`" * max(3, _longest_ticks(output) + 1)
@@ -95,4 +95,4 @@ def _longest_ticks(text: str) -> int:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(_CONTROL.sub("", text).split()).replace("@", f"@{_ZERO_WIDTH}")
+    return harmless(" ".join(_CONTROL.sub("", text).split()))

@@ -15,12 +15,13 @@ from sdlc_agents.consumer.claims.repository import ClaimRepository
 from sdlc_agents.consumer.reporting.error_queue import ErrorQueue
 from sdlc_agents.consumer.reporting.links import ConfigurationApi
 from sdlc_agents.consumer.reporting.ticket_comments import tell_end, tell_start
+from sdlc_agents.developments.model import Notice, NoticeState
 from sdlc_agents.kernel.errors import ServiceError, UnavailableError
 from sdlc_agents.kernel.mongo import Document
 from sdlc_agents.reviews.replies import AnswerRefusedError, Answers
 from sdlc_agents.trackers.jira import CommentRefusedError, Jira, TrackerError
 
-# Of all that is pending of one development; less than `DevelopmentRepository.take_untold` gives.
+# Of all that is pending of one development; less than `ClaimRepository.take_untold` gives.
 _TELLING_SECONDS = 40.0
 _AGAIN_SECONDS = 15
 _LOOK_SECONDS = 1.0
@@ -82,18 +83,18 @@ class Notices:
             await self._tell(document)
 
     async def _tell(self, document: Document) -> None:
-        results: dict[str, str] = {}
+        results: dict[Notice, NoticeState] = {}
         again_in = 0
         until = asyncio.get_running_loop().time() + _TELLING_SECONDS
-        pending = [notice for notice, state in document["notices"].items() if state == "pending"]
+        pending = [Notice(notice) for notice, state in document["notices"].items() if state == NoticeState.PENDING]
         for notice in pending:
             try:
                 async with asyncio.timeout_at(until):
                     await self._tell_of(notice, document)
-                results[notice] = "done"
+                results[notice] = NoticeState.DONE
             except (CommentRefusedError, AnswerRefusedError) as error:
                 log.warning("notice_refused", notice=notice, development_id=document["_id"], error=error.message)
-                results[notice] = "refused"
+                results[notice] = NoticeState.REFUSED
             except (ServiceError, TimeoutError) as error:
                 log.warning("notice_failed", notice=notice, development_id=document["_id"], error=str(error))
                 wanted = error.retry_after if isinstance(error, TrackerError) else None
@@ -103,12 +104,12 @@ class Notices:
                 again_in = max(again_in, _AGAIN_SECONDS)
         await self._developments.told(document, results, again_in=again_in)
 
-    async def _tell_of(self, notice: str, document: Document) -> None:
-        if notice == "error_queue":
+    async def _tell_of(self, notice: Notice, document: Document) -> None:
+        if notice is Notice.ERROR_QUEUE:
             original = {name: document.get(name) for name in _MESSAGE_FIELDS} | {"development_id": document["_id"]}
             await self._errors.publish(original, document.get("error_message") or "")
-        elif notice == "pull_request":
+        elif notice is Notice.PULL_REQUEST:
             if self._answers is not None:
                 await self._answers.send(document)
         elif self._jira is not None:
-            await (tell_start if notice == "started" else tell_end)(self._jira, document, self._api)
+            await (tell_start if notice is Notice.STARTED else tell_end)(self._jira, document, self._api)

@@ -5,6 +5,7 @@ from typing import Any
 
 from sdlc_agents.consumer.reporting.check_result import check_sentence
 from sdlc_agents.consumer.reporting.links import ConfigurationApi, development_path
+from sdlc_agents.developments.model import Kind, Status
 from sdlc_agents.runs.figures import cost, duration
 from sdlc_agents.runs.harmless import harmless
 
@@ -33,12 +34,12 @@ def ticket_comment(document: Mapping[str, Any], marker: str, api: ConfigurationA
         figures.append(f"Attempts: {document['attempts']}")
     retry = api.call("POST", development_path(document["_id"], "retry"))
     again = f"retry it ({retry}), or move the ticket to the trigger status again"
-    if document["status"] == "completed":
-        did = "changed what was asked for in the" if document.get("kind") == "follow_up" else "opened a"
+    if document["status"] == Status.COMPLETED:
+        did = "changed what was asked for in the" if document.get("kind") == Kind.FOLLOW_UP else "opened a"
         lines = [f"The SDLC AI Agents {did} pull request: {document['pr_mr_url']}"]
         if check := document.get("check"):
             lines.append(f"Checks: {check_sentence(check)}")
-    elif document["status"] == "cancelled":
+    elif document["status"] == Status.CANCELLED:
         reason = harmless(document["error_message"])
         lines = [f"The SDLC AI Agents stopped working on this ticket: {reason}", f"To have it done after all, {again}."]
     else:

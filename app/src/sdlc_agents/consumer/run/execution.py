@@ -32,13 +32,15 @@ from sdlc_agents.consumer.run.repository import JobTokenRepository, TranscriptRe
 from sdlc_agents.consumer.run.runners import RunnerLostError, Runners, RunningJob
 from sdlc_agents.consumer.run.transcript import Run, Transcript, keep_transcript
 from sdlc_agents.consumer.settings import ConsumerSettings
-from sdlc_agents.developments.model import Outcome, RunFailedError
+from sdlc_agents.developments import changes
+from sdlc_agents.developments.model import Outcome, Result, RunFailedError, Status
 from sdlc_agents.forges.model import Forge, PullRequestText
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.encryption import FieldCipher
 from sdlc_agents.kernel.errors import ServiceError, UnavailableError
+from sdlc_agents.kernel.mongo import Document
 from sdlc_agents.kernel.waiting import to_the_end
-from sdlc_agents.projects.repository import ProjectReader
+from sdlc_agents.projects.reader import ProjectReader
 from sdlc_agents.projects.repository_selection import choose_repository, find_repository
 from sdlc_agents.runs.protocol import Check, Failed, Finished, JobRequest, Started
 from sdlc_agents.spending.repository import SpendingRepository
@@ -118,9 +120,9 @@ class Execution:
                 ),
                 tools.mirrors,
             )
-            await self._note(repository_url=repository["url"], branch_name=claim.branch, error_message=None)
+            await self._note(changes.placed(repository["url"], claim.branch))
             if tools.jira is not None:
-                await self._note(notices__started="pending")
+                await self._note(changes.start_to_be_told())
             return await self._work(project, policy, repository, forge, workspace)
         except (LeaseLostError, UnavailableError):
             raise
@@ -140,7 +142,7 @@ class Execution:
                 "trigger status again",
                 outcome="unknown_project",
             )
-        await self._note(ticket=project.get("ticket") or {})
+        await self._note(changes.with_ticket_policy(project.get("ticket") or {}))
         if claim.follow_up is not None:
             return project, find_repository(project["repositories"], claim.repository_url)
         return project, choose_repository(project["repositories"], claim.components)
@@ -161,7 +163,7 @@ class Execution:
             # An earlier attempt pushed and was lost before it could say so.
             self._turns, self._seconds = claim.result_turns, claim.result_seconds
             return await self._publish(
-                project, policy, forge, checkout, summary="", changes="pushed by an earlier attempt"
+                project, policy, forge, checkout, summary="", changed="pushed by an earlier attempt"
             )
         self.publishing = False
         if claim.cancelled_by is not None:
@@ -178,12 +180,17 @@ class Execution:
         )
         self.publishing = True
         log.info("result_accepted", commit=commit)
-        figures = {"turns": self._turns, "seconds": self._seconds}
-        await self._note(result={"commit": commit, "base": checkout.base_branch, **figures}, check=self._check)
-        changes = await workspace.summary(checkout.start_commit)
+        result: Result = {
+            "commit": commit,
+            "base": checkout.base_branch,
+            "turns": self._turns,
+            "seconds": self._seconds,
+        }
+        await self._note(changes.accepted(result, self._check))
+        files = await workspace.summary(checkout.start_commit)
         await workspace.push(claim.branch)
         log.info("branch_pushed", branch=claim.branch)
-        return await self._publish(project, policy, forge, checkout, summary=finished.text, changes=changes)
+        return await self._publish(project, policy, forge, checkout, summary=finished.text, changed=files)
 
     async def _run_agent(
         self,
@@ -234,7 +241,7 @@ class Execution:
                 expires_at=now() + longest + _TOKEN_GRACE,
             )
         )
-        await self._note(prompt=prompt, check=None)
+        await self._note(changes.prompted(prompt))
         redact = Redactor([job.job_token, job.egress_token or ""])
         structlog.contextvars.bind_contextvars(job_id=job.job_id)
         run = Run(claim.development_id, job.job_id, claim.fence)
@@ -292,7 +299,7 @@ class Execution:
         if self._claim.accepted_at is not None:
             self._tools.metrics.started_after((moment - self._claim.accepted_at).total_seconds())
         log.info("agent_started")
-        await self._note(timings__agent_started_at=moment)
+        await self._note(changes.agent_started(moment))
 
     async def _publish(
         self,
@@ -302,7 +309,7 @@ class Execution:
         checkout: Checkout,
         *,
         summary: str,
-        changes: str,
+        changed: str,
     ) -> Outcome:
         claim, tools = self._claim, self._tools
         spent = await patiently(lambda: tools.jobs.spent(claim))
@@ -312,7 +319,7 @@ class Execution:
             api=tools.api,
             ticket_url=self._ticket_url(project),
             summary=self._redact(summary),
-            changes=changes,
+            changes=changed,
             check=self._check,
         )
         text = PullRequestText(
@@ -325,17 +332,16 @@ class Execution:
         )
         pull_request = await ensure_pull_request(forge, text)
         moment = now()
-        times = {"timings__published_at": moment}
         if self._finished_at is not None:
-            times["timings__agent_finished_at"] = self._finished_at
             tools.metrics.published_after((moment - self._finished_at).total_seconds())
-        await self._note(**times)
+        await self._note(changes.published(moment, self._finished_at))
         log.info("pull_request_open", url=pull_request.url, created=pull_request.created)
         return self._outcome(
             spent,
-            status="completed",
+            status=Status.COMPLETED,
             kind="pull_request",
             pr_mr_url=pull_request.url,
+            pr_mr_number=pull_request.number,
             details=self._redact(summary) or None,
         )
 
@@ -343,7 +349,7 @@ class Execution:
         """The outcome of a run that this error ended, with what it has cost."""
         return self._outcome(
             await patiently(lambda: self._tools.jobs.spent(self._claim)),
-            status="failed",
+            status=Status.FAILED,
             kind=error.outcome if isinstance(error, RunFailedError) else error.code,
             error_message=self._redact(error.message),
         )
@@ -352,9 +358,9 @@ class Execution:
         """The outcome of a run that a person stopped, with what it has cost."""
         return self._outcome(
             await patiently(lambda: self._tools.jobs.spent(self._claim)),
-            status="cancelled",
-            kind="cancelled",
-            error_message=f"cancelled by {by}",
+            status=Status.CANCELLED,
+            kind=changes.CANCELLED_OUTCOME,
+            error_message=changes.cancelled_message(by),
         )
 
     def _outcome(self, spent: DevelopmentCost, **given: Any) -> Outcome:
@@ -367,8 +373,8 @@ class Execution:
             **given,
         )
 
-    async def _note(self, **fields: Any) -> None:
-        await patiently(lambda: self._tools.developments.note(self._claim, **fields))
+    async def _note(self, change: Document) -> None:
+        await patiently(lambda: self._tools.developments.note(self._claim, change))
 
     async def _clean_up(self, workspace: Workspace | None) -> None:
         try:

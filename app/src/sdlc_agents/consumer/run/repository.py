@@ -1,7 +1,4 @@
-"""What a run keeps in MongoDB beside its development: its tokens and budgets, and its transcript.
-
-Rights it needs: `agent_jobs` find, insert, update; `agent_events` insert.
-"""
+"""What a run keeps in MongoDB beside its development: its tokens and budgets, and its transcript."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,11 +9,13 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from sdlc_agents.consumer.claims.claim import Claim, DevelopmentCost
 from sdlc_agents.consumer.run.policy import RunPolicy
 from sdlc_agents.kernel.clock import now
-from sdlc_agents.kernel.mongo import Database, Document, translate_errors
+from sdlc_agents.kernel.mongo import DUPLICATE_KEY, Database, Document, translate_errors
+from sdlc_agents.kernel.rights import Action, rights
 from sdlc_agents.runs.protocol import JobRequest, Usage
 from sdlc_agents.runs.tokens import digest
 
-_DUPLICATE_KEY = 11000
+RIGHTS_TO_JOBS = rights(Action.FIND, Action.INSERT, Action.UPDATE, on="agent_jobs")
+RIGHTS_TO_TRANSCRIPTS = rights(Action.INSERT, on="agent_events")
 
 
 class JobTokenRepository:
@@ -94,5 +93,5 @@ class TranscriptRepository:
             with translate_errors():
                 await self._events.insert_many([dict(document) for document in documents], ordered=False)
         except BulkWriteError as error:
-            if any(problem["code"] != _DUPLICATE_KEY for problem in (error.details or {}).get("writeErrors", ())):
+            if any(problem["code"] != DUPLICATE_KEY for problem in (error.details or {}).get("writeErrors", ())):
                 raise

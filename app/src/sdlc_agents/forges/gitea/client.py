@@ -5,13 +5,13 @@ from typing import Any
 import httpx
 import structlog
 
+from sdlc_agents.forges import twins
 from sdlc_agents.forges.addresses import RepositoryAddress
 from sdlc_agents.forges.gitea import check, conversation
 from sdlc_agents.forges.gitea.api import GiteaApi
 from sdlc_agents.forges.model import (
     Conversation,
     ForgeError,
-    ForgeUnavailableError,
     Problem,
     PullRequest,
     PullRequestText,
@@ -55,16 +55,13 @@ class GiteaForge:
         response = await self._api.call("POST", "pulls", document, accept={201, 409})
         found = await self._find(text.branch, text.base)
         if response.status_code == httpx.codes.CONFLICT:
-            if found is None:
-                raise ForgeUnavailableError(f"{self._address.host} names a pull request that it does not list")
-            return found
+            return twins.listed(found, self._address.host)
         made = _pull_request(response.json(), created=True)
-        # Gitea lets two callers open the same pull request at one moment: the older one stays, ours is closed.
-        if found is not None and found.number < made.number:
-            await self._api.call("PATCH", f"pulls/{made.number}", {"state": "closed"}, accept={201})
-            return found
-        await self._request_reviews(made, text.reviewers)
-        return made
+        # Gitea lets two callers open the same pull request at one moment.
+        kept = await twins.keep_older(made, found, self._close)
+        if kept.created:
+            await self._request_reviews(kept, text.reviewers)
+        return kept
 
     async def conversation(self, number: int) -> Conversation:
         """What was said on a pull request."""
@@ -79,6 +76,9 @@ class GiteaForge:
         return await check.check(
             self._address, _USERNAME, self._token, self._client, base_branch, follow_ups=follow_ups
         )
+
+    async def _close(self, number: int) -> None:
+        await self._api.call("PATCH", f"pulls/{number}", {"state": "closed"}, accept={201})
 
     async def _request_reviews(self, pull_request: PullRequest, reviewers: tuple[str, ...]) -> None:
         # One by one: Gitea asks nobody when it refuses one of them.

@@ -9,10 +9,11 @@ from weakref import WeakKeyDictionary
 import httpx
 import structlog
 
+from sdlc_agents.forges import twins
 from sdlc_agents.forges.addresses import RepositoryAddress
 from sdlc_agents.forges.calls import Api, message
 from sdlc_agents.forges.github import check, conversation
-from sdlc_agents.forges.http_cache import Answers
+from sdlc_agents.forges.http_cache import HttpCache
 from sdlc_agents.forges.model import (
     Conversation,
     ForgeError,
@@ -36,7 +37,7 @@ _HINTS = {
 }
 
 _KEPT_BYTES = 16 * 2**20
-_answers: WeakKeyDictionary[httpx.AsyncClient, Answers] = WeakKeyDictionary()
+_answers: WeakKeyDictionary[httpx.AsyncClient, HttpCache] = WeakKeyDictionary()
 """What was read: a process has one client for all forges."""
 
 log = structlog.get_logger()
@@ -74,18 +75,13 @@ class GitHubForge:
         if response.status_code == _REFUSED:
             if "already exists" not in message(response):
                 raise self._api.refused(response)
-            found = await self._find(text.branch, text.base)
-            if found is None:
-                raise ForgeUnavailableError(f"{self._address.host} names a pull request that it does not list")
-            return found
+            return twins.listed(await self._find(text.branch, text.base), self._address.host)
         made = _pull_request(response.json(), created=True)
-        # Nothing says that GitHub never opens two for two callers at one moment: the older one stays, ours is closed.
-        older = await self._find(text.branch, text.base)
-        if older is not None and older.number < made.number:
-            await self._api.call("PATCH", f"{self._repository}/pulls/{made.number}", {"state": "closed"}, accept={200})
-            return older
-        await self._request_reviews(made.number, text.reviewers)
-        return made
+        # Nothing says that GitHub never opens two for two callers at one moment.
+        kept = await twins.keep_older(made, await self._find(text.branch, text.base), self._close)
+        if kept.created:
+            await self._request_reviews(kept.number, text.reviewers)
+        return kept
 
     async def conversation(self, number: int) -> Conversation:
         """What was said on a pull request."""
@@ -116,6 +112,9 @@ class GitHubForge:
         }
         return await self._api.call("POST", f"{self._repository}/pulls", document, accept={_CREATED, _REFUSED})
 
+    async def _close(self, number: int) -> None:
+        await self._api.call("PATCH", f"{self._repository}/pulls/{number}", {"state": "closed"}, accept={200})
+
     async def _find(self, branch: str, base: str) -> PullRequest | None:
         params = {"state": "open", "head": f"{self._address.owner}:{branch}", "base": base, "sort": "created"}
         found = await self._api.pages(f"{self._repository}/pulls", {**params, "direction": "asc"})
@@ -139,7 +138,7 @@ class _Api(Api):
         """What was read before is asked for only if it has changed: otherwise that costs nothing of the rate limit."""
         if request.method != "GET":
             return await super().send(request)
-        answers = _answers.setdefault(self.client, Answers(_KEPT_BYTES))
+        answers = _answers.setdefault(self.client, HttpCache(_KEPT_BYTES))
         # One token may see what another may not.
         asked = f"{request.headers['Authorization']} {request.url}"
         key = hashlib.sha256(asked.encode()).hexdigest()

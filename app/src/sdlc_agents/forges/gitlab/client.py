@@ -5,13 +5,13 @@ from typing import Any
 import httpx
 import structlog
 
+from sdlc_agents.forges import twins
 from sdlc_agents.forges.addresses import RepositoryAddress
 from sdlc_agents.forges.calls import Api
 from sdlc_agents.forges.gitlab import check, conversation
 from sdlc_agents.forges.model import (
     Conversation,
     ForgeError,
-    ForgeUnavailableError,
     Problem,
     PullRequest,
     PullRequestText,
@@ -71,19 +71,13 @@ class GitLabForge:
         path = f"{self._project}/merge_requests"
         response = await self._api.call("POST", path, document, accept={_CREATED, _CONFLICT})
         if response.status_code == _CONFLICT:
-            found = await self._find(text.branch, text.base)
-            if found is None:
-                raise ForgeUnavailableError(f"{self._address.host} names a merge request that it does not list")
-            return found
+            return twins.listed(await self._find(text.branch, text.base), self._address.host)
         made = _pull_request(response.json(), created=True)
-        # GitLab lets two callers open the same merge request at one moment: the older one stays, ours is closed.
-        older = await self._find(text.branch, text.base)
-        if older is not None and older.number < made.number:
-            await self._api.call("PUT", f"{path}/{made.number}", {"state_event": "close"}, accept={200})
-            return older
-        if text.reviewers:
-            await self._request_reviews(made.number, text.reviewers)
-        return made
+        # GitLab lets two callers open the same merge request at one moment.
+        kept = await twins.keep_older(made, await self._find(text.branch, text.base), self._close)
+        if kept.created and text.reviewers:
+            await self._request_reviews(kept.number, text.reviewers)
+        return kept
 
     async def conversation(self, number: int) -> Conversation:
         """What was said on a merge request."""
@@ -98,6 +92,10 @@ class GitLabForge:
         return await check.check(
             self._api, self._project, self._address, (USERNAME, self._token), base_branch, follow_ups=follow_ups
         )
+
+    async def _close(self, number: int) -> None:
+        path = f"{self._project}/merge_requests/{number}"
+        await self._api.call("PUT", path, {"state_event": "close"}, accept={200})
 
     async def _find(self, branch: str, base: str) -> PullRequest | None:
         params = {"state": "opened", "source_branch": branch, "target_branch": base}

@@ -12,11 +12,11 @@ from typing import Any
 from sdlc_agents.forges.calls import Api
 from sdlc_agents.forges.model import Comment, Conversation
 from sdlc_agents.forges.owners import token_owner
+from sdlc_agents.runs.harmless import ZERO_WIDTH
 
 _REQUESTED = "requested changes"
 _BODY_CHARACTERS = 1_000_000
 _COMMAND = re.compile(r"^([^\S\n]*)(?=/\r*[a-z])", re.MULTILINE | re.IGNORECASE)
-_ZERO_WIDTH = "\u200b"
 
 
 async def read(api: Api, project: str, number: int) -> Conversation:
@@ -50,7 +50,7 @@ def without_commands(text: str) -> str:
 
     https://docs.gitlab.com/user/project/quick_actions/
     """
-    return _COMMAND.sub(rf"\1{_ZERO_WIDTH}", text)
+    return _COMMAND.sub(rf"\1{ZERO_WIDTH}", text)
 
 
 def _comments(notes: list[dict[str, Any]], requesting: list[str]) -> tuple[Comment, ...]:
