@@ -94,7 +94,7 @@ async def test_a_stop_under_load_leaves_nothing_accepted_behind(
     assert len(events) >= accepted
     assert {event["state"] for event in events} == {"published"}
     assert await db["developments"].count_documents({}) == len(events)
-    found = set()
+    found: set[str] = set()
     while len(found) < len(events):
         found.add(orjson.loads((await broker.next_message()).body)["development_id"])
 

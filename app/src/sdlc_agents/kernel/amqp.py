@@ -395,7 +395,7 @@ class _Link(AsyncioConnection):
 
     def __init__(self, parameters: pika.connection.Parameters) -> None:
         loop = asyncio.get_running_loop()
-        self._opening: asyncio.Future[Exception | None] = loop.create_future()
+        self._opening: asyncio.Future[BaseException | None] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
         self._parts: list[bytes] = []
         super().__init__(parameters, self._on_open, self._on_open_error, self._on_end)
@@ -410,19 +410,14 @@ class _Link(AsyncioConnection):
         return channel
 
     def leave(self) -> None:
-        """Say goodbye, and end in `CLOSE_SECONDS` without one when the broker does not answer."""
+        """Say goodbye. When the broker does not answer, the heartbeat ends the connection (`HEARTBEAT_SECONDS`)."""
         if not (self.is_closing or self.is_closed):
             self.close()
-            self.ioloop.call_later(CLOSE_SECONDS, self._abort)
 
     async def end(self) -> None:
-        """Leave, and return when the connection has ended."""
+        """Leave, and return when the connection has ended, or after `CLOSE_SECONDS`."""
         self.leave()
-        await asyncio.wait({self._ended})
-
-    def _abort(self) -> None:
-        if not self._ended.done():
-            self._terminate_stream(None)
+        await asyncio.wait({self._ended}, timeout=CLOSE_SECONDS)
 
     def _adapter_emit_data(self, data: bytes) -> None:
         if not self._parts:
@@ -431,17 +426,17 @@ class _Link(AsyncioConnection):
 
     def _flush(self) -> None:
         parts, self._parts = self._parts, []
-        if self._transport is not None:
-            super()._adapter_emit_data(b"".join(parts))
+        if not self.is_closed:
+            super()._adapter_emit_data(b"".join(parts))  # type: ignore[misc]
 
     def _on_open(self, _: object) -> None:
         _resolve(self._opening, None)
 
-    def _on_open_error(self, _: object, error: Exception) -> None:
+    def _on_open_error(self, _: object, error: BaseException) -> None:
         _resolve(self._opening, error)
         _resolve(self._ended, None)
 
-    def _on_end(self, _: object, __: Exception) -> None:
+    def _on_end(self, _: object, __: BaseException) -> None:
         _resolve(self._ended, None)
 
 
