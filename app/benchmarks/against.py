@@ -37,7 +37,7 @@ class Code:
     def migrate(self, environment: Mapping[str, str]) -> None:
         """Give the database that the environment names this code's shape."""
         given = {"PYTHONPATH": str(self.app / "src"), **environment}
-        subprocess.run([self.python, "-c", _MIGRATE], env=given, cwd=self.app, check=True)
+        subprocess.run([self.python, "-c", _MIGRATE], env=given, cwd=self.app, stdout=subprocess.DEVNULL, check=True)
 
 
 HERE = Code(ROOT / "app", Path(sys.executable))

@@ -46,6 +46,10 @@ class Engine:
         """Start it again; returns at once."""
         await _docker("start", self.container)
 
+    async def run(self, *command: str) -> None:
+        """Run a command in its container."""
+        await _docker("exec", self.container, *command)
+
     async def ready(self) -> None:
         """Return when it answers."""
         await until(self.answers, seconds=START_SECONDS)

@@ -233,7 +233,7 @@ class Channel:
             yield subscription
         finally:
             del self._subscriptions[reply.consumer_tag]
-            if self.is_open:
+            if self.is_open and reply.consumer_tag in self.pika.consumer_tags:  # the broker may have ended it
                 await self.call("basic_cancel", consumer_tag=reply.consumer_tag)
 
     def send(self, send: Callable[[], object]) -> None:
