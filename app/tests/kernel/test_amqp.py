@@ -90,6 +90,13 @@ def acks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return seen
 
 
+@pytest.mark.parametrize("key", ["K" * 300, "Ü" * 300])
+async def test_a_routing_key_is_cut_to_what_amqp_takes(connection: Connection, queue: Queue, key: str) -> None:
+    cut = amqp.routing_key(key)
+    assert cut.startswith(f"webhook.development.{key[:100]}")
+    assert kinds(await (await connection.open()).publish([message(queue.name, cut)], SECONDS)) == [NotTakenError]
+
+
 async def test_a_message_that_was_confirmed_is_in_the_queue(connection: Connection, queue: Queue) -> None:
     channel = await connection.open()
     sent = message(queue.name, body='{"text": "grüße"}'.encode())

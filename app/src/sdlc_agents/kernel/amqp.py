@@ -46,7 +46,7 @@ log = structlog.get_logger()
 
 def routing_key(jira_project_key: str) -> str:
     """The routing key of a project's messages, cut to what AMQP takes (the message carries the whole key)."""
-    return f"webhook.development.{jira_project_key}"[:ROUTING_KEY_BYTES]
+    return f"webhook.development.{jira_project_key}".encode()[:ROUTING_KEY_BYTES].decode(errors="ignore")
 
 
 class BrokerError(UnavailableError):
@@ -199,13 +199,13 @@ class Channel:
     async def publish(
         self,
         messages: Sequence[Message],
-        timeout: float,  # noqa: ASYNC109 - not an error: it ends the wait, and tells what became of each message
+        timeout: float,  # noqa: ASYNC109 - it raises nothing: whoever asked learns what became of each message
     ) -> list[BrokerError | None]:
         """Publish messages as mandatory, all at once, and wait for the confirms; for each None, or why not.
 
         `NotTakenError` when the broker refused it or had no queue for it, `UnconfirmedError` when nothing was said in
-        `timeout` seconds, `BrokerError` when the channel was lost before. Raises `BrokerError` when
-        nothing can be sent. Whoever is cancelled meanwhile disturbs nobody: the broker's answers are still counted.
+        `timeout` seconds, `BrokerError` when the channel was lost before. Raises `BrokerError` when nothing can be sent
+        at all. Whoever is cancelled meanwhile disturbs nobody: the broker's answers are still counted.
         """
         self.check()
         batch = _Batch(len(messages))
@@ -295,8 +295,8 @@ class Channel:
         """
         for sent in self._unconfirmed.values():
             message = sent.message
-            same = message.message_id == properties.message_id and message.routing_key == method.routing_key
-            if same and sent.returned is None:
+            known = (message.message_id, message.exchange, message.routing_key)
+            if known == (properties.message_id, method.exchange, method.routing_key) and sent.returned is None:
                 text = f"no queue takes messages with the key {method.routing_key} at exchange {method.exchange}"
                 sent.returned = NotTakenError(f"{text}: {method.reply_code} {method.reply_text}")
                 return
