@@ -58,7 +58,7 @@ docs: venv ## Make what is made from code: docs/variables.md, the roles' tables,
 	@.venv/bin/python scripts/draw_layers --write
 bench-deploy: venv ## Measure the deployment's times; writes docs/benchmarks/deploy.md
 	@$(LAB) bench-deploy
-bench-ingest: venv ## Measure how fast tickets are taken; writes docs/benchmarks/ingest.md. BENCH_QUICK=1 only shows
+bench-ingest: venv ## Measure how fast tickets are taken; writes docs/benchmarks/ingest.md. BENCH_QUICK=1 only shows, BENCH_AGAINST=<commit> measures that one as well
 	@scripts/bootstrap bench
 	@cd app && ../.venv-bench/bin/python -m benchmarks
 bench-agent: venv venv-app ## Measure what runs add to the agent's time; writes docs/benchmarks/agent.md. BENCH_QUICK=1 only shows

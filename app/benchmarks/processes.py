@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import Any
 
 import httpx
 import orjson
+
+from benchmarks.against import Code
 
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 60.0
@@ -39,16 +40,18 @@ class Server:
 
 
 @asynccontextmanager
-async def server(variant: str, environment: Mapping[str, str], log: Path) -> AsyncIterator[Server]:
-    """A variant, ready for requests; ended when the block is left."""
+async def server(
+    variant: str, environment: Mapping[str, str], log: Path, code: Code, program: str
+) -> AsyncIterator[Server]:
+    """A variant, ready for requests; ended when the block is left. `program` is its name in this code."""
     port, metrics_port = _free_port(), _free_port()
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks.server", variant),
-            cwd=HERE.parent,
+            *(code.python, "-m", "benchmarks.server", program),
+            cwd=code.app,
             env={
                 "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(HERE.parent / "src"),
+                "PYTHONPATH": str(code.app / "src"),
                 "JIRA_WEBHOOK_API_PORT": str(port),
                 "METRICS_PORT": str(metrics_port),
                 **environment,

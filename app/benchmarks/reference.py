@@ -5,11 +5,13 @@ publish without confirm for each ticket. It promises less: a ticket whose publis
 database has not confirmed when the client gives up is unknown.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import aio_pika
 import orjson
+from pika.channel import Channel
+from pika.spec import BasicProperties
 from pymongo.errors import DuplicateKeyError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,6 +21,7 @@ from starlette.routing import Route
 from sdlc_agents.kernel import amqp, mongo
 from sdlc_agents.kernel.clock import now
 from sdlc_agents.kernel.ids import new_id
+from sdlc_agents.kernel.settings import AmqpSettings
 from sdlc_agents.webhooks.endpoints import delivery_id
 from sdlc_agents.webhooks.events import ReceivedEvent
 from sdlc_agents.webhooks.payload import Ignored, TriggerRule, parse
@@ -31,12 +34,10 @@ async def reference_app(settings: WebhookSettings) -> AsyncIterator[Starlette]:
     """The application with its clients, until the block is left."""
     async with (
         mongo.connect(settings, application="reference", maxPoolSize=100) as client,
-        await amqp.connect(settings, application="reference") as connection,
+        _channel(settings) as channel,
     ):
         events = mongo.database(client, settings)["webhook_events"]
         trigger = TriggerRule(settings.jira_trigger_status)
-        channel = await connection.channel(publisher_confirms=False)
-        exchange = await channel.get_exchange(amqp.EXCHANGE, ensure=False)
 
         async def webhook(request: Request) -> JSONResponse:
             body = await request.body()
@@ -57,13 +58,25 @@ async def reference_app(settings: WebhookSettings) -> AsyncIterator[Starlette]:
                 await events.insert_one({**event.document(), "state": "stored"})
             except DuplicateKeyError:
                 return JSONResponse({"status": "duplicate", "message": "this delivery was accepted before"})
-            await exchange.publish(_message(event), amqp.routing_key(delivery.jira_project_key))
+            _publish(channel, event)
             return JSONResponse({"status": "accepted", "message": f"{delivery.jira_issue_key} is queued"})
 
         yield Starlette(routes=[Route("/webhook", webhook, methods=["POST"])])
 
 
-def _message(event: ReceivedEvent) -> aio_pika.Message:
+@asynccontextmanager
+async def _channel(settings: AmqpSettings) -> AsyncIterator[Channel]:
+    """A channel that does not confirm."""
+    connection = amqp.Connection(settings, application="reference")
+    opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
+    (await connection.open()).pika.connection.channel(on_open_callback=opened.set_result)
+    try:
+        yield await opened
+    finally:
+        await connection.close()
+
+
+def _publish(channel: Channel, event: ReceivedEvent) -> None:
     body = {
         "jira_issue_id": event.delivery.jira_issue_id,
         "jira_issue_key": event.delivery.jira_issue_key,
@@ -72,9 +85,7 @@ def _message(event: ReceivedEvent) -> aio_pika.Message:
         "description": event.delivery.description,
         "development_id": event.development_id,
     }
-    return aio_pika.Message(
-        orjson.dumps(body),
-        content_type="application/json",
-        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        message_id=event.development_id,
+    properties = BasicProperties(content_type="application/json", delivery_mode=2, message_id=event.development_id)
+    channel.basic_publish(
+        amqp.EXCHANGE, amqp.routing_key(event.delivery.jira_project_key), orjson.dumps(body), properties
     )

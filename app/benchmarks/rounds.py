@@ -10,15 +10,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.against import HERE, Code
 from benchmarks.processes import Server, build_load, load, server
 from benchmarks.tickets import write_requests
 from benchmarks.world import World
-from sdlc_agents.migrations import schema
 
-VARIANTS = ("verify", "store", "publish", "usual")
+VARIANTS = ("verify", "store", "publish", "before", "usual")
+"""All that there may be; `before` only where BENCH_AGAINST names a commit."""
+PUBLISHING = ("publish", "before")
 CONNECTIONS = (1, 16, 64, 256)
 WARM_UP_SECONDS = 0.5
-MOST_PER_SECOND = {"verify": 14_000, "store": 9_000, "publish": 7_000, "usual": 4_000}
+MOST_PER_SECOND = {"verify": 14_000, "store": 9_000, "publish": 7_000, "before": 7_000, "usual": 4_000}
 DRAIN_SECONDS = 60.0
 PROJECT = "BENCH"
 
@@ -39,6 +41,8 @@ class Bench:
     """What the rounds share."""
 
     world: World
+    environments: dict[str, dict[str, str]]
+    codes: dict[str, Code]
     servers: dict[str, Server]
     program: Path
     requests: Path
@@ -49,13 +53,18 @@ class Bench:
     async def begin(self) -> None:
         """Empty all databases and the queue, as a round finds them."""
         self.accepted.clear()
-        for variant in VARIANTS:
+        for variant in self.servers:
             await self.world.empty(variant)
+            await self.migrate(variant)
+
+    async def migrate(self, variant: str) -> None:
+        """Give its database the shape that its code wants."""
+        await asyncio.to_thread(self.codes[variant].migrate, self.environments[variant])
 
     async def measure(self, variant: str, connections: int, seconds: float) -> Measure:
         """Load one variant.
 
-        Raises `RuntimeError` when not every accepted ticket is stored and, for `publish`, in the queue.
+        Raises `RuntimeError` when not every accepted ticket is stored and, where it is published, in the queue.
         """
         await self.world.purge()
         target = self.servers[variant]
@@ -66,7 +75,7 @@ class Bench:
         ended = time.perf_counter()
         await self._drained(variant)
         # A ticket that is not yet with the broker does not count: the time until it is belongs to the round.
-        drain = time.perf_counter() - ended if variant == "publish" else 0.0
+        drain = time.perf_counter() - ended if variant in PUBLISHING else 0.0
         await self._check(variant, int(told["good"] + warm["good"]))
         return Measure(
             requests_per_second=told["good"] / (told["seconds"] + drain),
@@ -85,7 +94,7 @@ class Bench:
         return await load(self.program, target, connections, seconds, self.requests)
 
     async def _drained(self, variant: str) -> None:
-        if variant == "publish":
+        if variant in PUBLISHING:
             async with asyncio.timeout(DRAIN_SECONDS):
                 while await self.world.count(variant, "stored"):  # noqa: ASYNC110 - another process publishes
                     await asyncio.sleep(0.005)
@@ -94,26 +103,33 @@ class Bench:
         self.accepted[variant] += 0 if variant == "verify" else accepted
         if (found := await self.world.count(variant)) != self.accepted[variant]:
             raise RuntimeError(f"{variant}: {self.accepted[variant]} tickets accepted, {found} stored")
-        if variant == "publish" and (found := await self.world.queued()) != accepted:
+        if variant in PUBLISHING and (found := await self.world.queued()) != accepted:
             raise RuntimeError(f"{variant}: {accepted} tickets accepted, {found} in the queue")
 
 
 @asynccontextmanager
-async def bench(world: World, folder: Path) -> AsyncIterator[Bench]:
+async def bench(world: World, folder: Path, former: Code | None) -> AsyncIterator[Bench]:
     """All variants running, and the load generator built."""
     secret = secrets.token_hex(24)
-    servers: dict[str, Server] = {}
+    codes = {variant: HERE for variant in VARIANTS if variant != "before"}
+    if former is not None:
+        codes["before"] = former
+    environments = {
+        variant: {
+            **world.environment,
+            "MONGO_DATABASE": world.database_name(variant),
+            "JIRA_WEBHOOK_SECRET": secret,
+        }
+        for variant in codes
+    }
+    running = Bench(world, environments, codes, {}, await build_load(folder), folder / "requests", secret.encode())
     async with AsyncExitStack() as stack:
-        for variant in VARIANTS:
-            await schema.migrate(world.database(variant))
-            environment = {
-                **world.environment,
-                "MONGO_DATABASE": world.database_name(variant),
-                "JIRA_WEBHOOK_SECRET": secret,
-            }
-            started = server(variant, environment, folder / f"{variant}.log")
-            servers[variant] = await stack.enter_async_context(started)
-        yield Bench(world, servers, await build_load(folder), folder / "requests", secret.encode())
+        for variant, code in codes.items():
+            await running.migrate(variant)
+            program = "publish" if variant == "before" else variant
+            started = server(variant, environments[variant], folder / f"{variant}.log", code, program)
+            running.servers[variant] = await stack.enter_async_context(started)
+        yield running
 
 
 def median(measures: Sequence[Measure]) -> Measure:

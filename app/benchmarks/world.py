@@ -14,17 +14,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import aio_pika
-from aio_pika.abc import AbstractChannel
 from pydantic import SecretStr
 
 from sdlc_agents.kernel import amqp, mongo
 from sdlc_agents.kernel.mongo import Client, Database
 from sdlc_agents.kernel.settings import AmqpSettings, MongoSettings
-from sdlc_agents.migrations import schema
 
 ROOT = Path(__file__).resolve().parents[2]
-COLLECTIONS = ("webhook_events", "developments")
 CACHE, CACHE_BEFORE = "1G", "256M"
 
 
@@ -37,7 +33,7 @@ class World:
     """One run's things."""
 
     client: Client
-    channel: AbstractChannel
+    channel: amqp.Channel
     environment: Mapping[str, str]
     name: str
 
@@ -50,15 +46,12 @@ class World:
         return f"{self.name}_{variant}"
 
     async def empty(self, variant: str) -> None:
-        """Collections as a fresh appliance has them."""
-        database = self.database(variant)
-        for name in COLLECTIONS:
-            await database.drop_collection(name)
-        await schema.migrate(database)
+        """Drop its database."""
+        await self.client.drop_database(self.database_name(variant))
 
     async def purge(self) -> None:
         """Empty the queue."""
-        await (await self.channel.get_queue(self.name, ensure=False)).purge()
+        await self.channel.call("queue_purge", queue=self.name)
 
     async def count(self, variant: str, state: str | None = None) -> int:
         """How many events are stored, or are in a state."""
@@ -66,8 +59,7 @@ class World:
 
     async def queued(self) -> int:
         """How many messages the queue holds."""
-        queue = await self.channel.declare_queue(self.name, passive=True)
-        return queue.declaration_result.message_count or 0
+        return int((await self.channel.call("queue_declare", queue=self.name, passive=True)).message_count)
 
 
 def lab_services() -> dict[str, str]:
@@ -88,20 +80,19 @@ async def world() -> AsyncIterator[World]:
         rabbitmq_tls_ca_file=_path(environment.get("RABBITMQ_TLS_CA_FILE")),
     )
     name = f"bench_{secrets.token_hex(4)}"
-    async with (
-        mongo.connect(settings, application="bench", timeoutMS=120_000) as client,
-        await amqp.connect(settings, application="bench") as connection,
-    ):
-        channel = await connection.channel()
-        exchange = await channel.declare_exchange(name, aio_pika.ExchangeType.TOPIC, durable=True)
-        queue = await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum"})
-        await queue.bind(exchange, amqp.routing_key("*"))
+    connection = amqp.Connection(settings, application="bench")
+    async with mongo.connect(settings, application="bench", timeoutMS=120_000) as client:
+        channel = await connection.open()
+        await channel.call("exchange_declare", exchange=name, exchange_type="topic", durable=True)
+        await channel.call("queue_declare", queue=name, durable=True, arguments={"x-queue-type": "quorum"})
+        await channel.call("queue_bind", queue=name, exchange=name, routing_key=amqp.routing_key("*"))
         try:
             await _cache(client, CACHE)
             yield World(client, channel, {**environment, "BENCH_EXCHANGE": name, "BENCH_QUEUE": name}, name)
         finally:
-            await channel.queue_delete(name)
-            await channel.exchange_delete(name)
+            await channel.call("queue_delete", queue=name)
+            await channel.call("exchange_delete", exchange=name)
+            await connection.close()
             for database in await client.list_database_names():
                 if database.startswith(name):
                     await client.drop_database(database)

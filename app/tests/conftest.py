@@ -11,11 +11,9 @@ import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import aio_pika
 import hypothesis
 import pymongo
 import pytest
@@ -38,6 +36,7 @@ from support.backends import (
 )
 from support.database_users import DatabaseUsers, database_users_of
 from support.proxy import CuttableProxy
+from support.queues import declare_product, remove_product
 
 # An example that takes long says that the machine is busy; tests of time have time limits of their own.
 hypothesis.settings.register_profile("project", deadline=None)
@@ -182,21 +181,13 @@ async def broker(every_service: EveryService, monkeypatch: pytest.MonkeyPatch) -
     suffix = secrets.token_hex(4)
     for name in AMQP_NAMES:
         monkeypatch.setattr(amqp, name, f"{getattr(amqp, name)}.{suffix}")
-    async with AsyncExitStack() as stack:
-        connection = await amqp.connect(every_service, application="tests")
-        await stack.enter_async_context(connection)
-        channel = await connection.channel()
-        exchange = await channel.declare_exchange(amqp.EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
-        stack.push_async_callback(channel.exchange_delete, amqp.EXCHANGE)
-        queues = []
-        for name in (amqp.QUEUE, amqp.ERROR_QUEUE):
-            queues.append(await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum"}))
-            stack.push_async_callback(channel.queue_delete, name)
-        await queues[0].bind(exchange, amqp.routing_key("*"))
-        errors = await channel.declare_exchange(amqp.ERROR_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
-        stack.push_async_callback(channel.exchange_delete, amqp.ERROR_EXCHANGE)
-        await queues[1].bind(errors)
-        yield Broker(channel, *queues)
+    connection = amqp.Connection(every_service, application="tests")
+    channel = await connection.open()
+    try:
+        yield Broker(connection, *await declare_product(channel))
+    finally:
+        await remove_product(channel)
+        await connection.close()
 
 
 @pytest.fixture

@@ -182,7 +182,7 @@ async def test_a_cancelled_run_stops_within_two_seconds_and_says_who_and_what_it
     assert (attempt["attempt"], attempt["outcome"], attempt["cost_usd"]) == (1, "cancelled", document["cost_usd"])
     assert attempt["started_at"] < attempt["ended_at"]
     assert await repository.pull_requests() == []
-    assert await world.broker.develop_error.get(fail=False) is None, "a cancellation is no failure"
+    assert await world.broker.develop_error.get() is None, "a cancellation is no failure"
 
 
 async def test_the_message_of_a_cancelled_development_is_acknowledged_and_ignored(
@@ -287,7 +287,7 @@ async def test_a_failed_development_is_begun_again_within_two_seconds_and_keeps_
     assert "retry_requested_at" not in document
     assert len(await repository.pull_requests()) == 1
     await world.broker.next_message(world.broker.develop_error)
-    assert await world.broker.develop_error.get(fail=False) is None
+    assert await world.broker.develop_error.get() is None
 
 
 async def test_the_ticket_is_told_of_each_cancellation(

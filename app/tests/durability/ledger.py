@@ -1,13 +1,16 @@
 """What a load of deliveries was told, and what became of it."""
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
-import aio_pika
 import orjson
+from pydantic import SecretStr
 
 from sdlc_agents.kernel import amqp
 from sdlc_agents.kernel.mongo import Database
+from sdlc_agents.kernel.settings import AmqpSettings
+from support.queues import Queue
 
 
 @dataclass
@@ -82,15 +85,15 @@ async def settle(ledger: Ledger, db: Database, rabbitmq_url: str) -> Report:
 async def _messages(rabbitmq_url: str) -> Counter[str]:
     """How often each development's message is in the queue."""
     found: Counter[str] = Counter()
-    async with await aio_pika.connect(rabbitmq_url) as connection:
-        channel = await connection.channel()
-        await channel.set_qos(prefetch_count=500)
-        queue = await channel.declare_queue(amqp.QUEUE, passive=True)
-        left = queue.declaration_result.message_count or 0
-        async with queue.iterator(timeout=30) as messages:
-            while left:
-                message = await anext(messages)
-                found[orjson.loads(message.body)["development_id"]] += 1
-                await message.ack()
-                left -= 1
+    settings = AmqpSettings(rabbitmq_url=SecretStr(rabbitmq_url))
+    connection = amqp.Connection(settings, application="tests", prefetch=500)
+    channel = await connection.open()
+    left = await Queue(channel, amqp.QUEUE).count()
+    async with channel.consume(amqp.QUEUE) as messages:
+        for _ in range(left):
+            async with asyncio.timeout(30):
+                message = await messages.next()
+            found[orjson.loads(message.body)["development_id"]] += 1
+            message.ack()
+    await connection.close()
     return found

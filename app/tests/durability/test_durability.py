@@ -1,7 +1,8 @@
 """What was answered 200 survives `kill -9` of the service, of mongod and of RabbitMQ, at any moment.
 
-The drill (`pytest -m drill tests/durability`) is 20 rounds of load with one of the three killed in each. A seed decides
-who is killed when; it is printed, and DURABILITY_SEED gives it again.
+It also survives that the connection to RabbitMQ is cut while messages are on their way, or their confirms. The drill
+(`pytest -m drill tests/durability`) is 20 rounds of load with one of the three killed in each, and 10 with a cut. A
+seed decides who is killed when; it is printed, and DURABILITY_SEED gives it again.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from sdlc_agents.webhooks.signature import sign
 from support.deliveries import ticket
 from support.engines import Engine, mongod, rabbitmq
 from support.processes import Service, free_port, service
+from support.proxy import CuttableProxy
 from support.waiting import until
 from support.webhook_service import SECRET
 
@@ -34,6 +36,8 @@ SENDERS = 8
 PAUSE_SECONDS = 0.02
 """Between a sender's deliveries: a load that two cores bear beside three engines."""
 VICTIMS = ("service", "mongod", "rabbitmq")
+CUTS = ("messages", "confirms")
+"""What is under way on the connection to RabbitMQ when it is cut, and does not arrive."""
 RECOVERY_SECONDS = 90
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -45,6 +49,8 @@ class World:
 
     mongod: Engine
     rabbitmq: Engine
+    way: CuttableProxy
+    """From the service to RabbitMQ."""
     db: Database
     log: Path
     port: int = field(default_factory=free_port)
@@ -58,7 +64,7 @@ class World:
         environment = {
             "MONGO_URL": self.mongod.url,
             "MONGO_DATABASE": self.db.name,
-            "RABBITMQ_URL": self.rabbitmq.url,
+            "RABBITMQ_URL": self.way.url,
             "JIRA_WEBHOOK_API_PORT": str(self.port),
             "JIRA_WEBHOOK_SECRET": SECRET.decode(),
             "LOG_LEVEL": "warning",
@@ -83,6 +89,29 @@ class World:
             await engine.ready()
         await until(self.ready, seconds=RECOVERY_SECONDS)
 
+    async def cut(self, under_way: str) -> None:
+        """Cut the way to RabbitMQ while a batch waits for its confirms, and mend it."""
+        await self.publishing()
+        if under_way == "messages":
+            self.way.freeze()
+        else:
+            self.way.hold_answers()
+        await self.accepted(20)
+        before = self.not_published()
+        await self.way.cut()
+
+        async def noticed() -> bool:
+            return self.not_published() > before
+
+        await until(noticed, seconds=RECOVERY_SECONDS)
+        await self.way.mend()
+        await until(self.ready, seconds=RECOVERY_SECONDS)
+
+    def not_published(self) -> int:
+        """How many events were sent to the broker in vain: the cut, or the refusal, came before their confirms."""
+        lines = (orjson.loads(line) for line in self.log.read_bytes().splitlines() if b"events_not_published" in line)
+        return sum(line["events"] for line in lines)
+
     async def ready(self) -> bool:
         """Whether the service reaches all that it needs."""
         assert self._running is not None
@@ -99,6 +128,16 @@ class World:
             return len(self.ledger.accepted) >= wanted
 
         await until(reached, seconds=RECOVERY_SECONDS)
+
+    async def publishing(self) -> None:
+        """Return when the outbox is at work (it may still wait after an outage)."""
+        query = {"state": "published"}
+        before = await self.db["webhook_events"].count_documents(query)
+
+        async def more() -> bool:
+            return await self.db["webhook_events"].count_documents(query) > before
+
+        await until(more, seconds=RECOVERY_SECONDS)
 
     async def published(self) -> None:
         """Return when no stored event waits to be published."""
@@ -142,13 +181,14 @@ async def a_world(log: Path) -> AsyncIterator[World]:
         async with pymongo.AsyncMongoClient[Document](database.url, tz_aware=True) as client:
             db = client["durability"]
             await schema.migrate(db)
-            world = World(database, broker, db, log)
-            await world.start_service()
-            try:
-                await until(world.ready, seconds=RECOVERY_SECONDS)
-                yield world
-            finally:
-                await world.end_service()
+            async with CuttableProxy(broker.url) as way:
+                world = World(database, broker, way, db, log)
+                await world.start_service()
+                try:
+                    await until(world.ready, seconds=RECOVERY_SECONDS)
+                    yield world
+                finally:
+                    await world.end_service()
 
 
 @pytest.fixture
@@ -171,12 +211,17 @@ async def rounds(
         for number, victim in enumerate(victims, 1):
             before = len(world.ledger.accepted)
             await world.accepted(chance.randint(1, 200))
-            killed_at = len(world.ledger.accepted)
-            await world.kill(victim)
+            killed_at, unconfirmed = len(world.ledger.accepted), world.not_published()
+            if victim in CUTS:
+                await world.cut(victim)
+                what = f"cut amid {victim} ({world.not_published() - unconfirmed} waited for their confirms)"
+            else:
+                await world.kill(victim)
+                what = f"{victim} killed"
             await world.accepted(20)
             with say.disabled():
                 sys.stdout.write(
-                    f"round {number}: {victim} killed after {killed_at - before} accepted, "
+                    f"round {number}: {what} after {killed_at - before} accepted, "
                     f"{len(world.ledger.accepted) - killed_at} accepted since\n"
                 )
     finally:
@@ -200,7 +245,7 @@ def seeded(say: pytest.CaptureFixture[str]) -> random.Random:
 async def test_nothing_accepted_is_lost_when_each_of_the_three_is_killed(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = await rounds(world, VICTIMS, seeded(capsys), capsys)
+    report = await rounds(world, [*VICTIMS, *CUTS], seeded(capsys), capsys)
     assert report.lost == 0
     assert report.half_stored == []
     assert report.accepted >= 60
@@ -210,7 +255,9 @@ async def test_nothing_accepted_is_lost_when_each_of_the_three_is_killed(
 @pytest.mark.timeout(1800)
 async def test_nothing_accepted_is_lost_in_twenty_rounds(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     chance = seeded(capsys)
-    report = await rounds(world, [chance.choice(VICTIMS) for _ in range(20)], chance, capsys)
+    victims = [chance.choice(VICTIMS) for _ in range(20)] + list(CUTS) * 5
+    chance.shuffle(victims)
+    report = await rounds(world, victims, chance, capsys)
     assert report.lost == 0
     assert report.half_stored == []
     assert report.accepted >= 400

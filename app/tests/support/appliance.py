@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import aio_pika
 import httpx
 import orjson
 import pymongo
 import trustme
-from aio_pika.abc import AbstractExchange
 from lab.services.gitea import local
 from lab.services.jira import server as jira_server
 from pydantic import SecretStr
@@ -28,7 +26,7 @@ from sdlc_agents.kernel import amqp
 from sdlc_agents.kernel.encryption import FieldCipher, master_key
 from sdlc_agents.kernel.mongo import Database, Document
 from sdlc_agents.kernel.serving import serve
-from sdlc_agents.kernel.settings import EncryptionSettings
+from sdlc_agents.kernel.settings import AmqpSettings, EncryptionSettings
 from sdlc_agents.migrations import schema
 from support.agents import Developments
 from support.backends import FIELD_ENCRYPTION_KEY
@@ -36,6 +34,7 @@ from support.engines import Engine, mongod, rabbitmq
 from support.gates import Gate, gate
 from support.lab import API_KEY, JIRA_TOKEN, Gitea, GiteaRepository, comments, scripted_claude
 from support.processes import Kept, free_port
+from support.queues import publish
 from support.relay import tls_front
 
 PROJECT = "SHOP"
@@ -100,16 +99,18 @@ class Appliance:
 
     async def accept(self, *tickets: tuple[str, str]) -> list[str]:
         """What the webhook API does with tickets (key, description): store each, publish its message. Their ids."""
-        async with await aio_pika.connect(self.rabbitmq.url) as connection:
-            exchange = await (await connection.channel()).get_exchange(amqp.EXCHANGE)
-            return [await self._accept(exchange, key, description) for key, description in tickets]
+        broker = amqp.Connection(AmqpSettings(rabbitmq_url=SecretStr(self.rabbitmq.url)), application="tests")
+        channel = await broker.open()
+        try:
+            return [await self._accept(channel, key, description) for key, description in tickets]
+        finally:
+            await broker.close()
 
-    async def _accept(self, exchange: AbstractExchange, key: str, description: str) -> str:
+    async def _accept(self, channel: amqp.Channel, key: str, description: str) -> str:
         development_id = await self.developments.queue(description, number=int(key.rpartition("-")[2]))
         document = await self.developments.get(development_id)
         body = {name: document[name] for name in _MESSAGE} | {"development_id": development_id}
-        message = aio_pika.Message(orjson.dumps(body), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-        await exchange.publish(message, amqp.routing_key(PROJECT), mandatory=True)
+        await publish(channel, orjson.dumps(body), amqp.EXCHANGE, amqp.routing_key(PROJECT))
         return development_id
 
     async def pull_requests(self) -> list[dict[str, Any]]:

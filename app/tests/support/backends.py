@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
-
+from sdlc_agents.kernel import amqp
 from sdlc_agents.kernel.settings import AmqpSettings, EncryptionSettings, MongoSettings, ServiceSettings
+from support.queues import Queue, Received
 
 AMQP_NAMES = ("EXCHANGE", "QUEUE", "ERROR_EXCHANGE", "ERROR_QUEUE")
 """What `sdlc_agents.kernel.amqp` calls things, and each test otherwise."""
@@ -48,14 +48,15 @@ class EveryService(MongoSettings, AmqpSettings, EncryptionSettings):
 class Broker:
     """The exchange and queues of one test, under names of its own, set up as the rabbitmq role does."""
 
-    channel: AbstractChannel
-    develop: AbstractQueue
-    develop_error: AbstractQueue
+    connection: amqp.Connection
+    develop: Queue
+    develop_error: Queue
 
-    async def next_message(self, queue: AbstractQueue | None = None, seconds: float = 10.0) -> AbstractIncomingMessage:
+    @property
+    def channel(self) -> amqp.Channel:
+        """The connection's."""
+        return self.connection.channel
+
+    async def next_message(self, queue: Queue | None = None, seconds: float = 10.0) -> Received:
         """Take the next message; fails when none comes in time."""
-        async with (queue or self.develop).iterator(timeout=seconds) as messages:
-            async for message in messages:
-                await message.ack()
-                return message
-        raise AssertionError("no message came")
+        return await (queue or self.develop).next_message(seconds)

@@ -7,21 +7,20 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import aio_pika
 import pymongo
-from aio_pika.connection import make_url
-from aio_pika.exceptions import AMQPError
-from aiormq.exceptions import AMQPException
 from lab import backends, containers, downloads, engine
+from pydantic import SecretStr
 from pymongo.errors import OperationFailure, PyMongoError
 
 from sdlc_agents.kernel import amqp
+from sdlc_agents.kernel.errors import UnavailableError
 from sdlc_agents.kernel.mongo import Document
+from sdlc_agents.kernel.settings import AmqpSettings
 from support.processes import free_port
+from support.queues import declare_product
 from support.waiting import until
 
 START_SECONDS = 90
-_AWAY = (AMQPError, AMQPException, OSError, TimeoutError)
 _MONGOD = (
     "mkdir -p /data && exec /lab/mongod/mongod --dbpath=/data --bind_ip_all --port={port} --replSet=rs0 "
     "--wiredTigerCacheSizeGB=0.25 --oplogSize=64 --quiet"
@@ -47,6 +46,12 @@ class Engine:
     async def start(self) -> None:
         """Start it again; returns at once."""
         await asyncio.to_thread(containers.restart, self.container)
+
+    async def run(self, *command: str) -> None:
+        """Run a command in its container."""
+        told = await asyncio.to_thread(containers.execute, self.container, *command)
+        if told.status != 0:
+            raise AssertionError(f"{command[0]} failed in {self.container}: {told.output}")
 
     async def ready(self) -> None:
         """Return when it answers."""
@@ -81,26 +86,13 @@ async def rabbitmq() -> AsyncIterator[Engine]:
     url = f"amqp://guest:guest@127.0.0.1:{port}/"
 
     async def answers() -> bool:
-        connection = aio_pika.Connection(make_url(url))
+        connection = amqp.Connection(AmqpSettings(rabbitmq_url=SecretStr(url)), application="tests")
         try:
-            await connection.connect(timeout=2)
-            channel = await connection.channel()
-            exchange = await channel.declare_exchange(amqp.EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
-            queue = await channel.declare_queue(
-                amqp.QUEUE, durable=True, arguments={"x-queue-type": "quorum"}, timeout=10
-            )
-            await queue.bind(exchange, amqp.routing_key("*"))
-            errors = await channel.declare_exchange(amqp.ERROR_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
-            error_queue = await channel.declare_queue(
-                amqp.ERROR_QUEUE, durable=True, arguments={"x-queue-type": "quorum"}, timeout=10
-            )
-            await error_queue.bind(errors)
-        except _AWAY:
+            await declare_product(await connection.open())
+        except UnavailableError:
             return False
         finally:
-            # Also where it was never open: `aio_pika.connect` leaves that to the garbage collector.
-            with suppress(*_AWAY):
-                await connection.close()
+            await connection.close()
         return True
 
     environment = {"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none"}

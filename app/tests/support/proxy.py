@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import warnings
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -24,6 +24,7 @@ class CuttableProxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
+        self._answering = asyncio.Event()
         self.port = 0
 
     @property
@@ -35,7 +36,7 @@ class CuttableProxy:
 
     async def mend(self) -> None:
         """Let connections through (again)."""
-        self._flowing.set()
+        self.thaw()
         self.port = self.port or free_port()  # which nobody is given while this is cut
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
 
@@ -43,9 +44,14 @@ class CuttableProxy:
         """Keep connections and take new ones, but let nothing through."""
         self._flowing.clear()
 
+    def hold_answers(self) -> None:
+        """Let through what the client says, but nothing that the service answers."""
+        self._answering.clear()
+
     def thaw(self) -> None:
         """Let through what waits."""
         self._flowing.set()
+        self._answering.set()
 
     async def cut(self) -> None:
         """Break all connections and refuse new ones."""
@@ -78,18 +84,21 @@ class CuttableProxy:
         try:
             with suppress(OSError, asyncio.CancelledError):
                 upstream, target = await asyncio.open_connection(self._host, self._port)
-                await _both(self._pump(reader, target), self._pump(upstream, writer))
+                asking, answering = (self._flowing,), (self._flowing, self._answering)
+                await _both(_pump(reader, target, asking), _pump(upstream, writer, answering))
         finally:
             self._tasks.discard(task)
             for end in (writer, target):
                 if end is not None:
                     end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            await self._flowing.wait()
-            writer.write(data)
-            await writer.drain()
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, open_when: Sequence[asyncio.Event]) -> None:
+    while data := await reader.read(65536):
+        for event in open_when:
+            await event.wait()
+        writer.write(data)
+        await writer.drain()
 
 
 async def _both(*pumps: Coroutine[None, None, None]) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aio_pika
 import httpx
 import orjson
 from lab.services.jira import server as jira_server
@@ -17,6 +16,7 @@ from sdlc_agents.kernel.serving import serve
 from support.agents import Developments, GatewayProcess, RunnerProcesses
 from support.backends import Broker
 from support.lab import JIRA_TOKEN, Gitea, GiteaRepository, comments
+from support.queues import publish
 from support.relay import EgressProxy
 from support.waiting import until
 
@@ -42,10 +42,9 @@ class World:
 
     async def publish(self, body: Any) -> None:
         """Publish anything."""
-        exchange = await self.broker.channel.get_exchange(amqp.EXCHANGE)
         content = body if isinstance(body, bytes) else orjson.dumps(body)
         key = amqp.routing_key(self.developments.project_key)
-        await exchange.publish(aio_pika.Message(content), key, mandatory=True)
+        await publish(self.broker.channel, content, amqp.EXCHANGE, key)
 
     async def queue(self, description: str = "", *, number: int = 1) -> str:
         """A queued development, and its message."""
@@ -70,8 +69,7 @@ class World:
 
     async def waiting_messages(self) -> int:
         """How many messages the queue holds."""
-        queue = await self.broker.channel.declare_queue(amqp.QUEUE, passive=True)
-        return int(queue.declaration_result.message_count or 0)
+        return await self.broker.develop.count()
 
     def logs(self) -> str:
         """What the services wrote."""

@@ -39,7 +39,7 @@ async def test_an_accepted_ticket_reaches_the_queue_as_a_queued_development(
     message = await broker.next_message()
     body = orjson.loads(message.body)
     assert message.routing_key == f"webhook.development.{project_key}"
-    assert message.delivery_mode == 2
+    assert message.properties.delivery_mode == 2
     assert body["jira_issue_key"] == f"{project_key}-8"
     assert body["summary"] == "Total is wrong for more than 9 items"
     development = await db["developments"].find_one({"_id": body["development_id"]})

@@ -64,6 +64,47 @@ async def test_a_document_that_the_validator_refuses_fails_alone(db: Database) -
     assert fine is StoreResult.STORED
 
 
+async def test_a_lonely_request_is_written_at_once() -> None:
+    loop = asyncio.get_running_loop()
+    started = asyncio.Event()
+
+    async def write(events: Sequence[ReceivedEvent]) -> Sequence[StoreResult | ServiceError]:
+        started.set()
+        return [StoreResult.STORED] * len(events)
+
+    async with GroupCommit(write) as ingest:
+        await asyncio.sleep(0)  # it runs, and waits for the first
+        stopped_at = loop.time()
+        with pytest.MonkeyPatch.context() as patch:
+            # Time stands still: a wait for a time would never end.
+            patch.setattr(loop, "time", lambda: stopped_at)
+            request = asyncio.create_task(ingest.store(event()))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert started.is_set()
+        assert await request is StoreResult.STORED
+
+
+async def test_requests_that_come_during_a_write_share_the_next_one() -> None:
+    sizes: list[int] = []
+    under_way, gate = asyncio.Event(), asyncio.Event()
+
+    async def write(events: Sequence[ReceivedEvent]) -> Sequence[StoreResult | ServiceError]:
+        sizes.append(len(events))
+        under_way.set()
+        await gate.wait()
+        return [StoreResult.STORED] * len(events)
+
+    async with GroupCommit(write) as ingest:
+        first = asyncio.create_task(ingest.store(event()))
+        await under_way.wait()
+        others = [asyncio.create_task(ingest.store(event())) for _ in range(5)]
+        await asyncio.sleep(0)
+        gate.set()
+        assert await asyncio.gather(first, *others) == [StoreResult.STORED] * 6
+    assert sizes == [1, 5]
+
+
 async def test_a_failed_write_fails_each_request_that_shared_it() -> None:
     async def write(_events: Sequence[ReceivedEvent]) -> Sequence[StoreResult | ServiceError]:
         raise UnavailableError("the database is not available")
@@ -110,7 +151,7 @@ async def test_past_the_bound_of_waiting_requests_the_next_is_told_to_come_back(
         await gate.wait()
         return [StoreResult.STORED] * len(events)
 
-    async with GroupCommit(write, max_batch=1, max_waiting=2, linger_seconds=0) as ingest:
+    async with GroupCommit(write, max_batch=1, max_waiting=2) as ingest:
         requests = [asyncio.create_task(ingest.store(event())) for _ in range(6)]
         done, waiting = await asyncio.wait(requests, return_when=asyncio.FIRST_EXCEPTION)
         assert all(isinstance(task.exception(), UnavailableError) for task in done)
@@ -126,7 +167,7 @@ async def test_leaving_writes_what_still_waits_and_takes_nothing_more() -> None:
         written.extend(events)
         return [StoreResult.STORED] * len(events)
 
-    ingest = GroupCommit(write, linger_seconds=60)
+    ingest = GroupCommit(write)
     async with ingest:
         last = asyncio.create_task(ingest.store(event()))
         await asyncio.sleep(0)
@@ -140,7 +181,7 @@ async def test_a_request_that_was_given_up_does_not_disturb_the_others() -> None
     async def write(events: Sequence[ReceivedEvent]) -> Sequence[StoreResult | ServiceError]:
         return [StoreResult.STORED] * len(events)
 
-    async with GroupCommit(write, linger_seconds=0.02) as ingest:
+    async with GroupCommit(write) as ingest:
         gone = asyncio.create_task(ingest.store(event()))
         stays = asyncio.create_task(ingest.store(event()))
         await asyncio.sleep(0)

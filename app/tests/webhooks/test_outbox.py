@@ -15,6 +15,7 @@ from sdlc_agents.webhooks.repository import LEASE, WebhookRepository
 from support.backends import Broker, EveryService, MakeSettings
 from support.deliveries import ticket
 from support.proxy import CuttableProxy
+from support.queues import declare_exchange
 from support.waiting import until
 from support.webhook_service import StartService, event
 
@@ -104,13 +105,13 @@ async def test_a_message_without_a_queue_stays_in_the_outbox(
 async def test_an_exchange_that_is_missing_is_survived(
     every_service: EveryService, db: Database, broker: Broker
 ) -> None:
-    await broker.channel.exchange_delete(amqp.EXCHANGE)
+    await broker.channel.call("exchange_delete", exchange=amqp.EXCHANGE)
     repository = WebhookRepository(db, "same")
     await repository.store([event("early")])
     await run_once(repository, every_service)
     assert await states(db) == ["stored"]
-    exchange = await broker.channel.declare_exchange(amqp.EXCHANGE, "topic", durable=True)
-    await broker.develop.bind(exchange, amqp.routing_key("*"))
+    await declare_exchange(broker.channel, amqp.EXCHANGE, "topic")
+    await broker.develop.bind(amqp.EXCHANGE, amqp.routing_key("*"))
     await run_once(repository, every_service)
     await broker.next_message()
 

@@ -70,7 +70,7 @@ async def published(db: Database, number: int) -> None:
 async def messages(broker: Broker) -> list[str]:
     """The development ids of all messages in the queue, in order; they are taken."""
     received = []
-    while (message := await broker.develop.get(no_ack=True, fail=False)) is not None:
+    while (message := await broker.develop.get()) is not None:
         received.append(orjson.loads(message.body)["development_id"])
     return received
 

@@ -9,9 +9,9 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
+from sdlc_agents.kernel import amqp
 from sdlc_agents.kernel.errors import UnavailableError
 from sdlc_agents.kernel.mongo import Database
-from sdlc_agents.webhooks import publisher as publishing
 from sdlc_agents.webhooks import repository as storing
 from sdlc_agents.webhooks.events import Event
 from sdlc_agents.webhooks.outbox import Outbox
@@ -43,8 +43,8 @@ async def test_without_a_connection_nothing_is_published(publisher: Publisher) -
 async def test_what_is_not_confirmed_in_time_is_not_published_and_the_connection_is_given_up(
     publisher: Publisher, rabbitmq_proxy: CuttableProxy, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "CONFIRM_SECONDS", 0.3)
-    monkeypatch.setattr(publishing, "CLOSE_SECONDS", 0.3)
+    monkeypatch.setattr(amqp, "CONFIRM_SECONDS", 0.3)
+    monkeypatch.setattr(amqp, "CLOSE_SECONDS", 0.3)
     await publisher.connect()
     rabbitmq_proxy.freeze()
     began = time.monotonic()
@@ -53,7 +53,7 @@ async def test_what_is_not_confirmed_in_time_is_not_published_and_the_connection
     with pytest.raises(UnavailableError):
         await publisher.publish([event()])
     rabbitmq_proxy.thaw()
-    monkeypatch.setattr(publishing, "CONFIRM_SECONDS", 10)
+    monkeypatch.setattr(amqp, "CONFIRM_SECONDS", 10)
     await publisher.connect()
     again = event("again")
     assert await publisher.publish([again]) == [again]

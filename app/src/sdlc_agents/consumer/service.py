@@ -13,6 +13,7 @@ import structlog
 from sdlc_agents.consumer.checkout.mirrors import MirrorMetrics, Mirrors
 from sdlc_agents.consumer.claims.intake import Intake
 from sdlc_agents.consumer.claims.repository import ClaimRepository
+from sdlc_agents.consumer.error_queue import ErrorQueue
 from sdlc_agents.consumer.forge_checks import ForgeChecks
 from sdlc_agents.consumer.metrics import AgentMetrics
 from sdlc_agents.consumer.reporting.links import ConfigurationApi
@@ -23,7 +24,7 @@ from sdlc_agents.consumer.run.runners import Runners
 from sdlc_agents.consumer.settings import ConsumerSettings
 from sdlc_agents.consumer.worker import Worker
 from sdlc_agents.git.command import ASKPASS
-from sdlc_agents.kernel import mongo
+from sdlc_agents.kernel import amqp, mongo
 from sdlc_agents.kernel.encryption import FieldCipher, master_key
 from sdlc_agents.kernel.errors import UnavailableError
 from sdlc_agents.kernel.health import health_server
@@ -98,12 +99,12 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
         jira=jira,
         mirrors=mirrors,
     )
-    intake = Intake(
-        settings, developments, metrics, stop, name=settings.consumer_name, sweep_seconds=settings.sweep_seconds
-    )
+    broker = amqp.Connection(settings, application=settings.consumer_name, prefetch=1)
+    errors = ErrorQueue(broker)
+    intake = Intake(broker, errors, developments, metrics, stop, sweep_seconds=settings.sweep_seconds)
     access = ForgeAccess(cipher, outside)
-    notices = Notices(developments, intake.errors, jira, Answers(tools.projects, access), api)
-    checks = {"mongodb": lambda: mongo.ping(db), "rabbitmq": intake.check, "agent_runner": runners.check}
+    notices = Notices(developments, errors, jira, Answers(tools.projects, access), api)
+    checks = {"mongodb": lambda: mongo.ping(db), "rabbitmq": broker.check, "agent_runner": runners.check}
     telling = asyncio.create_task(notices.run(), name="notices")
     beside = [telling, asyncio.create_task(ForgeChecks(db, cipher, outside).run(), name="project checks")]
     if settings.review_poll_seconds:
@@ -122,7 +123,7 @@ async def consume(settings: ConsumerSettings, stop: asyncio.Event) -> None:
         for task in beside:
             task.cancel()
         await asyncio.wait(beside)
-        await intake.close()
+        await broker.close()
         await runners.close()
         await outside.aclose()
         await cipher.close()

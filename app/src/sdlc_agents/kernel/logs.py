@@ -86,7 +86,7 @@ def configure_logging(settings: ServiceSettings, service: str, *, stream: TextIO
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(level, logging.INFO))
-    for chatty in ("aio_pika", "pymongo", "httpx", "httpcore", "uvicorn.error"):
+    for chatty in ("pymongo", "httpx", "httpcore", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
-    # aiormq logs every refused connection as an error of its own; whoever connects says it better.
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    # pika logs every connection that is refused or lost as several errors; whoever holds the connection says it better.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)

@@ -3,7 +3,7 @@
 `mend` puts `asyncio.wait_for` as Python has it from 3.12 on in the place of that of Debian 12's Python 3.11, which may
 lose a cancellation: when what is waited for is done in the same turn of the loop in which the waiting task is
 cancelled, it returns the result, and the task goes on as if nobody had cancelled it. pymongo sends every command
-through it and aiormq every frame, so sooner or later whoever cancels a task and waits for its end waits for ever.
+through it, so sooner or later whoever cancels a task and waits for its end waits for ever.
 https://github.com/python/cpython/issues/86296
 """
 

@@ -1,7 +1,7 @@
 """Group commit: many requests, one insert.
 
-A durable write costs a journal flush, whatever it carries. So requests that arrive while one write is on its way
-share the next one. Nobody waits for a batch to fill: the only added wait is `linger_seconds`.
+A durable write costs a journal flush, whatever it carries. So requests that arrive while one write is under way share
+the next one. Nobody waits for a batch to fill: when no write is under way, a request is written at once.
 """
 
 import asyncio
@@ -25,12 +25,9 @@ log = structlog.get_logger()
 class GroupCommit:
     """Use it as `async with`; leaving the block writes what still waits."""
 
-    def __init__(
-        self, write: Write, *, max_batch: int = 256, linger_seconds: float = 0.001, max_waiting: int = 2048
-    ) -> None:
+    def __init__(self, write: Write, *, max_batch: int = 256, max_waiting: int = 2048) -> None:
         self._write = write
         self._max_batch = max_batch
-        self._linger_seconds = linger_seconds
         self._max_waiting = max_waiting
         self._waiting: deque[tuple[ReceivedEvent, asyncio.Future[StoreResult]]] = deque()
         self._wake = asyncio.Event()
@@ -66,8 +63,6 @@ class GroupCommit:
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-            if len(self._waiting) < self._max_batch and not self._closing:
-                await asyncio.sleep(self._linger_seconds)
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
             if batch:
                 await self._commit(batch)

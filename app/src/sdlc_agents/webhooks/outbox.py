@@ -26,6 +26,8 @@ from sdlc_agents.webhooks.repository import LEASE, WebhookRepository
 BATCH = 500
 MEMORY = 5000
 MEMORY_CHARACTERS = 16 * 1024 * 1024
+# What comes so soon after a batch goes with the next one: each batch writes to the database twice, beside the tickets.
+GATHER_SECONDS = 0.02
 SWEEP_SECONDS = 5.0
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 LAST_FLUSH_SECONDS = 3.0
@@ -98,12 +100,12 @@ class Outbox:
     async def _work(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self._wake.clear()
-            if not await self._round():
+            if not await self._round(stop):
                 await self._measure()
                 await _any(stop, timeout=self._backoff())
             elif not self._fresh:
                 await _any(stop, self._wake, timeout=self._sweep_seconds)
-        await self._round()
+        await self._round(stop)
 
     async def _measure(self) -> None:
         with suppress(ServiceError):
@@ -113,7 +115,7 @@ class Outbox:
         self._failures += 1
         return BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS)) - 1]
 
-    async def _round(self) -> bool:
+    async def _round(self, stop: asyncio.Event) -> bool:
         """Publish what there is; False when something could not be published now."""
         try:
             while True:
@@ -124,6 +126,8 @@ class Outbox:
                 if not await self._publish(events):
                     self._fall_behind()
                     return False
+                if not self._behind:
+                    await _any(stop, timeout=GATHER_SECONDS)
         except ServiceError as error:
             log.warning("outbox_waits", code=error.code, error=error.message)
         except Exception as error:

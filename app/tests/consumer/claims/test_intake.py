@@ -3,20 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-import aio_pika
 import orjson
 import pytest
-from aio_pika.message import IncomingMessage
 from prometheus_client import CollectorRegistry
 
+from sdlc_agents.consumer.claims.claim import Claim
 from sdlc_agents.consumer.claims.intake import Intake
 from sdlc_agents.consumer.claims.repository import ClaimRepository
+from sdlc_agents.consumer.error_queue import ErrorQueue
 from sdlc_agents.consumer.metrics import AgentMetrics
 from sdlc_agents.kernel import amqp
 from sdlc_agents.kernel.errors import UnavailableError
 from sdlc_agents.kernel.mongo import Database
 from support.agents import Developments
-from support.backends import Broker, EveryService
+from support.backends import Broker, EveryService, MakeSettings
+from support.proxy import CuttableProxy
+from support.queues import publish as send
+from support.waiting import until
 
 
 class Unsure(ClaimRepository):
@@ -28,61 +31,74 @@ class Unsure(ClaimRepository):
 
 
 @pytest.fixture
-async def intake(db: Database, every_service: EveryService, registry: CollectorRegistry) -> AsyncIterator[Intake]:
-    repository = ClaimRepository(db, "c", lease_seconds=30, queued_grace_seconds=60)
-    opened = make_intake(every_service, repository, registry)
-    yield opened
-    await opened.close()
+async def connection(make_settings: MakeSettings, rabbitmq_proxy: CuttableProxy) -> AsyncIterator[amqp.Connection]:
+    """A consumer's connection, through a relay."""
+    settings = make_settings(EveryService, rabbitmq_url=rabbitmq_proxy.url)
+    made = amqp.Connection(settings, application="c", prefetch=1)
+    yield made
+    await made.close()
 
 
-def make_intake(settings: EveryService, repository: ClaimRepository, registry: CollectorRegistry) -> Intake:
-    return Intake(settings, repository, AgentMetrics(registry), asyncio.Event(), name="c", sweep_seconds=10)
+def make_intake(connection: amqp.Connection, repository: ClaimRepository, registry: CollectorRegistry) -> Intake:
+    errors = ErrorQueue(connection)
+    return Intake(connection, errors, repository, AgentMetrics(registry), asyncio.Event(), sweep_seconds=10)
 
 
 async def publish(developments: Developments, broker: Broker, development_id: str) -> None:
-    exchange = await broker.channel.get_exchange(amqp.EXCHANGE)
-    message = aio_pika.Message(orjson.dumps({"development_id": development_id}))
-    await exchange.publish(message, amqp.routing_key(developments.project_key))
+    body = orjson.dumps({"development_id": development_id})
+    await send(broker.channel, body, amqp.EXCHANGE, amqp.routing_key(developments.project_key))
 
 
-@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize("cut", [False, True], ids=["given up", "cut"])
 async def test_a_claim_holds_when_the_connection_breaks_before_its_acknowledgement(
-    intake: Intake,
+    db: Database,
     developments: Developments,
     broker: Broker,
-    monkeypatch: pytest.MonkeyPatch,
+    connection: amqp.Connection,
+    rabbitmq_proxy: CuttableProxy,
+    registry: CollectorRegistry,
     *,
-    cancelled: bool,
+    cut: bool,
 ) -> None:
-    ack = IncomingMessage.ack
+    class Unlucky(ClaimRepository):
+        """Loses the broker when it has claimed a development."""
 
-    async def break_first(message: IncomingMessage) -> None:
-        await intake.close()
-        if cancelled:  # as aiormq does to what waits on a connection at that moment
-            raise asyncio.CancelledError
-        await ack(message)
+        async def claim(self, development_id: str) -> Claim | None:
+            claimed = await super().claim(development_id)
+            if cut:
+                channel = connection.channel
+                await rabbitmq_proxy.cut()
+                await until(lambda: _is(not channel.is_open))
+            else:
+                await connection.close()
+            return claimed
 
-    monkeypatch.setattr(IncomingMessage, "ack", break_first)
+    intake = make_intake(connection, Unlucky(db, "c", lease_seconds=30, queued_grace_seconds=60), registry)
     development_id = await developments.queue()
     await publish(developments, broker, development_id)
     claim = await intake.next_claim()
     assert claim is not None
     assert claim.development_id == development_id
+    assert (await broker.next_message()).redelivered, "it was not acknowledged"
+
+
+async def _is(value: bool) -> bool:  # noqa: FBT001
+    return value
 
 
 async def test_a_message_that_cannot_be_judged_goes_back(
     db: Database,
     developments: Developments,
     broker: Broker,
-    every_service: EveryService,
+    connection: amqp.Connection,
     registry: CollectorRegistry,
 ) -> None:
     development_id = await developments.queue()
     await publish(developments, broker, development_id)
-    unsure = make_intake(every_service, Unsure(db, "c", lease_seconds=30, queued_grace_seconds=60), registry)
+    unsure = make_intake(connection, Unsure(db, "c", lease_seconds=30, queued_grace_seconds=60), registry)
     with pytest.raises(UnavailableError):
         await unsure.next_claim()
     # While the connection is still open: it was given back, not left to its end.
     message = await broker.next_message()
     assert message.redelivered
-    await unsure.close()
+    await connection.check()

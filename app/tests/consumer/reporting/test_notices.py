@@ -5,16 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import aio_pika
 import httpx
 import orjson
 import pytest
-from aio_pika.abc import AbstractChannel
 from pydantic import SecretStr
 
 from sdlc_agents.consumer.claims.repository import ClaimRepository
+from sdlc_agents.consumer.error_queue import ErrorQueue
 from sdlc_agents.consumer.reporting import notices as module
-from sdlc_agents.consumer.reporting.error_queue import ErrorQueue
 from sdlc_agents.consumer.reporting.links import ConfigurationApi
 from sdlc_agents.consumer.reporting.notices import Notices
 from sdlc_agents.developments.model import Notice, Outcome, Status
@@ -23,6 +21,7 @@ from sdlc_agents.kernel.mongo import Database
 from sdlc_agents.trackers.jira import Jira
 from support.agents import Developments, RunnerProcesses, StartConsumer
 from support.backends import Broker
+from support.queues import publish
 from support.waiting import until
 
 FAILED = Outcome(status=Status.FAILED, kind="x", error_message="It went wrong.", cost_usd=0.5, turns=3)
@@ -46,10 +45,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def errors(broker: Broker) -> ErrorQueue:
-    async def channel() -> AbstractChannel:
-        return broker.channel
-
-    return ErrorQueue(channel)
+    return ErrorQueue(broker.connection)
 
 
 async def end(repository: ClaimRepository, developments: Developments, number: int, *notices: str) -> str:
@@ -73,7 +69,7 @@ async def test_a_failure_is_reported_to_the_error_queue_once(
     assert report["error"] == "It went wrong."
     assert report["original_message"]["development_id"] == development_id
     assert await state(developments, development_id) == {"error_queue": "done"}
-    assert await broker.develop_error.get(fail=False) is None
+    assert await broker.develop_error.get() is None
 
 
 async def test_of_several_consumers_that_find_a_notice_one_sends_it(
@@ -82,7 +78,7 @@ async def test_of_several_consumers_that_find_a_notice_one_sends_it(
     await end(repository, developments, 1, "error_queue")
     await asyncio.gather(*(Notices(repository, errors, None).send() for _ in range(5)))
     await broker.next_message(broker.develop_error)
-    assert await broker.develop_error.get(fail=False) is None
+    assert await broker.develop_error.get() is None
 
 
 async def test_a_ticket_that_is_gone_is_not_told_again_and_a_jira_that_is_away_later(
@@ -221,7 +217,6 @@ async def test_a_jira_that_says_nothing_stops_no_work_and_no_end(
     await runners.start()
     for number in range(1, 6):
         await end(repository, developments, number, "ticket")
-    exchange = await broker.channel.get_exchange(amqp.EXCHANGE)
     key = amqp.routing_key(developments.project_key)
     async with (
         silent_jira() as url,
@@ -230,7 +225,7 @@ async def test_a_jira_that_says_nothing_stops_no_work_and_no_end(
         # Nobody registered the project: both end at once, the second after the end of the first was to be told.
         for number in (6, 7):
             development_id = await developments.queue(number=number)
-            await exchange.publish(aio_pika.Message(orjson.dumps({"development_id": development_id})), key)
+            await publish(broker.channel, orjson.dumps({"development_id": development_id}), amqp.EXCHANGE, key)
             assert (await developments.ended(development_id, 20))["outcome"] == "unknown_project"
         consumer.terminate()
         assert await consumer.ended(12) == 0

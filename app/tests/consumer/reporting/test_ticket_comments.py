@@ -6,12 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
-from aio_pika.abc import AbstractChannel
 from pydantic import SecretStr
 
 from sdlc_agents.consumer.claims.claim import Claim
 from sdlc_agents.consumer.claims.repository import ClaimRepository
-from sdlc_agents.consumer.reporting.error_queue import ErrorQueue
+from sdlc_agents.consumer.error_queue import ErrorQueue
 from sdlc_agents.consumer.reporting.notices import Notices
 from sdlc_agents.developments import changes
 from sdlc_agents.developments.model import Notice, NoticeState, Outcome, Status
@@ -35,6 +34,17 @@ MOVES = {
     "status_when_completed": "Done",
     "status_when_failed": "To Do",
 }
+
+
+class Untouched(ErrorQueue):
+    """Nothing is to be published here."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def publish(self, original_message: object, error: str) -> None:
+        del original_message
+        raise AssertionError(error)
 
 
 class Desk:
@@ -66,13 +76,9 @@ class Desk:
 
     def notices(self, **options: Any) -> Notices:
         """One consumer's, with a Jira of these options for its client."""
-
-        async def channel() -> AbstractChannel:
-            raise AssertionError("nothing is to be published here")
-
         client = httpx.AsyncClient(trust_env=False, **options)
         self._clients.append(client)
-        return Notices(self.repository, ErrorQueue(channel), Jira(self.url, SecretStr(JIRA_TOKEN), None, client))
+        return Notices(self.repository, Untouched(), Jira(self.url, SecretStr(JIRA_TOKEN), None, client))
 
     async def close(self) -> None:
         for client in self._clients:

@@ -12,7 +12,7 @@ from contextlib import suppress
 import structlog
 
 from sdlc_agents.consumer.claims.repository import ClaimRepository
-from sdlc_agents.consumer.reporting.error_queue import ErrorQueue
+from sdlc_agents.consumer.error_queue import ErrorQueue
 from sdlc_agents.consumer.reporting.links import ConfigurationApi
 from sdlc_agents.consumer.reporting.ticket_comments import tell_end, tell_start
 from sdlc_agents.developments.model import Notice, NoticeState
