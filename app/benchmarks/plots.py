@@ -10,7 +10,14 @@ from matplotlib.figure import Figure
 from benchmarks.growth import BATCH, Step
 from benchmarks.rounds import Measure
 
-_COLOURS = {"verify": "#8da0cb", "store": "#66a61e", "publish": "#1b6ca8", "before": "#999999", "usual": "#d95f02"}
+_COLOURS = {
+    "verify": "#8da0cb",
+    "store": "#66a61e",
+    "publish": "#1b6ca8",
+    "before": "#999999",
+    "usual": "#d95f02",
+    "usual_before": "#fdae6b",
+}
 
 Measures = Mapping[tuple[str, int], Measure]
 

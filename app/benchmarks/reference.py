@@ -6,10 +6,13 @@ database has not confirmed when the client gives up is unknown.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import orjson
+import pika
+from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.spec import BasicProperties
 from pymongo.errors import DuplicateKeyError
@@ -66,14 +69,27 @@ async def reference_app(settings: WebhookSettings) -> AsyncIterator[Starlette]:
 
 @asynccontextmanager
 async def _channel(settings: AmqpSettings) -> AsyncIterator[Channel]:
-    """A channel that does not confirm."""
-    connection = amqp.Connection(settings, application="reference")
-    opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
-    (await connection.open()).pika.connection.channel(on_open_callback=opened.set_result)
+    """A channel that does not confirm, as pika has it."""
+    parameters = pika.URLParameters(settings.rabbitmq_url.get_secret_value())
+    if settings.rabbitmq_tls_ca_file is not None:
+        context = ssl.create_default_context(cafile=settings.rabbitmq_tls_ca_file)
+        parameters.ssl_options = pika.SSLOptions(context, parameters.host)
+    loop = asyncio.get_running_loop()
+    connected, ended = loop.create_future(), loop.create_future()
+    opened: asyncio.Future[Channel] = loop.create_future()
+    connection = AsyncioConnection(
+        parameters,
+        connected.set_result,
+        lambda _, error: connected.set_exception(error),
+        lambda *_: ended.set_result(None),
+    )
+    await connected
+    connection.channel(on_open_callback=opened.set_result)
     try:
         yield await opened
     finally:
-        await connection.close()
+        connection.close()
+        await ended
 
 
 def _publish(channel: Channel, event: ReceivedEvent) -> None:

@@ -15,12 +15,20 @@ from benchmarks.processes import Server, build_load, load, server
 from benchmarks.tickets import write_requests
 from benchmarks.world import World
 
-VARIANTS = ("verify", "store", "publish", "before", "usual")
-"""All that there may be; `before` only where BENCH_AGAINST names a commit."""
+VARIANTS = ("verify", "store", "publish", "before", "usual", "usual_before")
+FORMER = {"before": "publish", "usual_before": "usual"}
+"""What is measured of the commit that BENCH_AGAINST names, if it does, and the names of it there."""
 PUBLISHING = ("publish", "before")
 CONNECTIONS = (1, 16, 64, 256)
 WARM_UP_SECONDS = 0.5
-MOST_PER_SECOND = {"verify": 14_000, "store": 9_000, "publish": 7_000, "before": 7_000, "usual": 4_000}
+MOST_PER_SECOND = {
+    "verify": 14_000,
+    "store": 9_000,
+    "publish": 7_000,
+    "before": 7_000,
+    "usual": 4_000,
+    "usual_before": 4_000,
+}
 DRAIN_SECONDS = 60.0
 PROJECT = "BENCH"
 
@@ -111,9 +119,9 @@ class Bench:
 async def bench(world: World, folder: Path, former: Code | None) -> AsyncIterator[Bench]:
     """All variants running, and the load generator built."""
     secret = secrets.token_hex(24)
-    codes = {variant: HERE for variant in VARIANTS if variant != "before"}
+    codes = {variant: HERE for variant in VARIANTS if variant not in FORMER}
     if former is not None:
-        codes["before"] = former
+        codes |= dict.fromkeys(FORMER, former)
     environments = {
         variant: {
             **world.environment,
@@ -126,8 +134,8 @@ async def bench(world: World, folder: Path, former: Code | None) -> AsyncIterato
     async with AsyncExitStack() as stack:
         for variant, code in codes.items():
             await running.migrate(variant)
-            program = "publish" if variant == "before" else variant
-            started = server(variant, environments[variant], folder / f"{variant}.log", code, program)
+            log = folder / f"{variant}.log"
+            started = server(variant, environments[variant], log, code, FORMER.get(variant, variant))
             running.servers[variant] = await stack.enter_async_context(started)
         yield running
 

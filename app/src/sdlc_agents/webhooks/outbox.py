@@ -26,8 +26,9 @@ from sdlc_agents.webhooks.repository import LEASE, WebhookRepository
 BATCH = 500
 MEMORY = 5000
 MEMORY_CHARACTERS = 16 * 1024 * 1024
-# What comes so soon after a batch goes with the next one: each batch writes to the database twice, beside the tickets.
-GATHER_SECONDS = 0.02
+# What comes so soon after a small batch goes with the next one: each batch writes to the database twice.
+GATHER_SECONDS = 0.05
+SMALL_BATCH = 16
 SWEEP_SECONDS = 5.0
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 LAST_FLUSH_SECONDS = 3.0
@@ -126,7 +127,7 @@ class Outbox:
                 if not await self._publish(events):
                     self._fall_behind()
                     return False
-                if not self._behind:
+                if len(events) < SMALL_BATCH and not self._behind:
                     await _any(stop, timeout=GATHER_SECONDS)
         except ServiceError as error:
             log.warning("outbox_waits", code=error.code, error=error.message)
