@@ -191,7 +191,7 @@ async def test_without_a_consumer_the_check_waits_at_its_address(
     body = first.json()
     assert (first.status_code, body["state"], body["ok"], body["results"]) == (202, "waiting", None, None)
     address = first.headers["Location"]
-    assert address == f"/api/projects/{project_id}/forge_checks/{body['id']}"
+    assert address == f"/api/projects/{project_id}/checks/{body['id']}"
     assert (await api.get(address)).json() == body
     again = await api.post(f"/api/projects/{project_id}/check", params={"wait_seconds": 1})
     assert (again.status_code, again.json()["id"]) == (202, body["id"])
@@ -273,9 +273,9 @@ async def test_an_unknown_project_or_check_is_not_found(api: httpx.AsyncClient, 
     other = await ForgeCheckRepository(db).request("another project", "somebody")
     answers = [
         await api.post("/api/projects/none/check"),
-        await api.get("/api/projects/none/forge_checks/none"),
-        await api.get(f"/api/projects/{project_id}/forge_checks/none"),
-        await api.get(f"/api/projects/{project_id}/forge_checks/{other['_id']}"),
+        await api.get("/api/projects/none/checks/none"),
+        await api.get(f"/api/projects/{project_id}/checks/none"),
+        await api.get(f"/api/projects/{project_id}/checks/{other['_id']}"),
     ]
     assert [answer.status_code for answer in answers] == [404] * 4
     assert answers[0].json() == {"error": "there is no such project"}
