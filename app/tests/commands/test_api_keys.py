@@ -9,18 +9,16 @@ import pytest
 
 from sdlc_agents.kernel.mongo import Database
 from support.apikeys import MakeKey
-from support.backends import EveryService
+from support.backends import Backends
+from support.database_users import DatabaseUsers, database_users_of
 from support.processes import bare_environment
 
 
 @pytest.fixture
-def environment(every_service: EveryService, db: Database) -> dict[str, str]:
-    return {
-        **bare_environment(),
-        "MONGO_URL": every_service.mongo_url.get_secret_value(),
-        "MONGO_DATABASE": db.name,
-        "MONGO_TLS_CA_FILE": str(every_service.mongo_tls_ca_file or ""),
-    }
+def environment(database_users: DatabaseUsers, db: Database) -> dict[str, str]:
+    del db  # its validators are needed
+    # It has the rights of the container that it runs in.
+    return bare_environment() | database_users.environment("configuration")
 
 
 async def api_keys(environment: dict[str, str], *arguments: str) -> tuple[int, str, str]:
@@ -103,8 +101,9 @@ async def test_what_cannot_be_done_is_said_on_standard_error(
     assert "Traceback" not in err
 
 
-async def test_a_database_of_another_release_is_left_alone(environment: dict[str, str]) -> None:
-    other = {**environment, "MONGO_DATABASE": "never_migrated"}
-    code, out, err = await api_keys(other, "create", "--name", "x", "--scope", "read")
+async def test_a_database_of_another_release_is_left_alone(backends: Backends, database_name: str) -> None:
+    with database_users_of(backends, f"{database_name}_never_migrated") as users:
+        other = bare_environment() | users.environment("configuration")
+        code, out, err = await api_keys(other, "create", "--name", "x", "--scope", "read")
     assert (code, out) == (1, "")
     assert "schema version 0" in err

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import orjson
@@ -13,12 +13,19 @@ from bson.binary import Binary
 
 from sdlc_agents.kernel.encryption import KEY_ALT_NAME, KEY_VAULT, FieldCipher, FieldEncryptionError, master_key
 from sdlc_agents.kernel.mongo import Database
-from support.backends import EveryService, MakeSettings
+from support.backends import Backends, EveryService, MakeSettings
+from support.database_users import DatabaseUsers, database_users_of
 from support.processes import bare_environment
 
 
 def new_master_key() -> str:
     return base64.b64encode(secrets.token_bytes(96)).decode()
+
+
+@pytest.fixture
+def users(backends: Backends, fresh: Database) -> Iterator[DatabaseUsers]:
+    with database_users_of(backends, fresh.name) as made:
+        yield made
 
 
 @pytest.fixture
@@ -38,14 +45,13 @@ async def cipher(
         await field_cipher.close()
 
 
-async def rewrap(db: Database, settings: EveryService, key: str, previous: str) -> tuple[int, dict[str, object]]:
+async def rewrap(users: DatabaseUsers, key: str, previous: str) -> tuple[int, dict[str, object]]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sdlc_agents.commands.cli", "rewrap-keys"),
         env={
             **bare_environment(),
-            "MONGO_URL": settings.mongo_url.get_secret_value(),
-            "MONGO_TLS_CA_FILE": str(settings.mongo_tls_ca_file or ""),
-            "MONGO_DATABASE": db.name,
+            # It has the rights of the container that it runs in.
+            **users.environment("configuration"),
             "FIELD_ENCRYPTION_KEY": key,
             "FIELD_ENCRYPTION_KEY_PREVIOUS": previous,
         },
@@ -58,7 +64,7 @@ async def rewrap(db: Database, settings: EveryService, key: str, previous: str) 
 
 
 async def test_services_read_through_a_rotation_and_the_old_key_opens_nothing_afterwards(
-    fresh: Database, make_settings: MakeSettings, every_service: EveryService, old: str
+    fresh: Database, users: DatabaseUsers, make_settings: MakeSettings, old: str
 ) -> None:
     new = new_master_key()
     async with cipher(fresh, make_settings, old) as before:
@@ -76,7 +82,7 @@ async def test_services_read_through_a_rotation_and_the_old_key_opens_nothing_af
             reads += 1
 
     reading = asyncio.create_task(read())
-    code, said = await rewrap(fresh, every_service, new, old)
+    code, said = await rewrap(users, new, old)
     rotated.set()
     await reading
     assert (code, said["event"], said["changed"]) == (0, "rewrapping_finished", True)
@@ -86,7 +92,7 @@ async def test_services_read_through_a_rotation_and_the_old_key_opens_nothing_af
     async with cipher(fresh, make_settings, old) as former:
         with pytest.raises(FieldEncryptionError):
             await former.decrypt(stored)
-    assert (await rewrap(fresh, every_service, new, old))[1]["changed"] is False
+    assert (await rewrap(users, new, old))[1]["changed"] is False
 
 
 async def test_a_data_key_from_before_keys_had_names_is_read_and_rewrapped(
@@ -109,11 +115,11 @@ async def test_a_data_key_from_before_keys_had_names_is_read_and_rewrapped(
 
 
 async def test_a_data_key_of_neither_master_key_is_left_as_it_is(
-    fresh: Database, make_settings: MakeSettings, every_service: EveryService, old: str
+    fresh: Database, users: DatabaseUsers, make_settings: MakeSettings, old: str
 ) -> None:
     async with cipher(fresh, make_settings, old) as before:
         await before.ensure_key()
     kept = await fresh[KEY_VAULT].find_one()
-    code, said = await rewrap(fresh, every_service, new_master_key(), new_master_key())
+    code, said = await rewrap(users, new_master_key(), new_master_key())
     assert (code, said["event"]) == (1, "rewrapping_failed")
     assert await fresh[KEY_VAULT].find_one() == kept

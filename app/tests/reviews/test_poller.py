@@ -67,7 +67,9 @@ async def look(db: Database, cipher: FieldCipher, forge: Forge, *, poller: Revie
 async def completed(db: Database, developments: Developments, number: int, url: str, repository: str) -> None:
     """A development of its own ticket, which led to this pull request."""
     development_id = await developments.queue(number=number)
-    values = {"status": "completed", "pr_mr_url": url, "repository_url": repository, "completed_at": now()}
+    number = int(url.rpartition("/")[2])
+    values = {"status": "completed", "pr_mr_url": url, "pr_mr_number": number, "completed_at": now()}
+    values["repository_url"] = repository
     await db["developments"].update_one({"_id": development_id}, {"$set": values})
 
 

@@ -35,6 +35,7 @@ async def completed(
 ) -> str:
     development_id = await developments.queue("Because.", number=number)
     values: dict[str, Any] = {"status": "completed", "pr_mr_url": url, "repository_url": "https://git.example/o/r"}
+    values["pr_mr_number"] = int(url.rpartition("/")[2])
     values |= {"branch_name": "feature/X", "completed_at": now() - timedelta(days=days_ago), **given}
     await db["developments"].update_one({"_id": development_id}, {"$set": values})
     return development_id
@@ -72,6 +73,21 @@ async def test_the_newest_pull_request_of_each_ticket_and_repository_is_watched(
     await completed(db, developments, url="https://git.example/o/r/pulls/6", number=4, status="failed")
     found = await WatchRepository(db, "a").newest([developments.project_key], 30)
     assert {document["pr_mr_url"].rpartition("/")[2] for document in found} == {"3", "4", by_id[max(by_id)]}
+
+
+async def test_a_watch_that_an_older_release_made_during_an_upgrade_gets_its_number(
+    db: Database, developments: Developments
+) -> None:
+    (repository,) = await watched(db, developments, "a")
+    await db["pull_request_watches"].update_one({"_id": URL}, {"$unset": {"number": ""}})
+    await repository.watch(await repository.newest([developments.project_key], 30))
+    assert (await claimed(repository)).number == 7
+
+
+async def test_a_pull_request_without_a_known_number_is_not_watched(db: Database, developments: Developments) -> None:
+    development_id = await completed(db, developments)
+    await db["developments"].update_one({"_id": development_id}, {"$unset": {"pr_mr_number": ""}})
+    assert await WatchRepository(db, "a").newest([developments.project_key], 30) == []
 
 
 async def test_of_many_who_look_at_once_one_does(db: Database, developments: Developments) -> None:

@@ -28,7 +28,7 @@ async def test_a_queued_ticket_becomes_a_pull_request(world: World, start_consum
     assert document["status"] == "completed", document["error_message"]
 
     (pull_request,) = await repository.pull_requests()
-    assert pull_request["html_url"] == document["pr_mr_url"]
+    assert (pull_request["html_url"], pull_request["number"]) == (document["pr_mr_url"], document["pr_mr_number"])
     assert pull_request["title"] == f"[{key}] Make it better"
     assert (pull_request["head"]["ref"], pull_request["base"]["ref"]) == (f"feature/{key}", "main")
     for part in (
