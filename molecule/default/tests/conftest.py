@@ -17,6 +17,9 @@ alone may stand on another host (scenario bookworm).
 
 Ports, names, paths and containers' addresses come from the inventory: module `wiring`. No test types one.
 
+Tests run two at a time (pytest-xdist), those of one file one after the other. A test that stops, restarts or replaces a
+part of the host is marked `alone`: it runs after all others, with nothing beside it.
+
 In `eventually` an AssertionError of `check` counts as "not yet"; the last one is raised when the time is over.
 
 Never put a secret into a command line on the host: pass it on standard input, or use it here.
@@ -24,12 +27,13 @@ Never put a secret into a command line on the host: pass it on standard input, o
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -95,6 +99,22 @@ class Secrets(dict[str, str]):
 
     def __repr__(self) -> str:
         return f"Secrets({', '.join(sorted(self))})"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what runs alone at the end, and what shares a file's fixtures on one worker."""
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+    for item in items:
+        group = "alone" if item.get_closest_marker("alone") else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Hold the host for the test: together with the other worker's, or alone."""
+    with paths.state("tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -166,6 +166,7 @@ def stopped(host: Any, eventually: Eventually) -> Iterator[Callable[[], None]]:
     start()
 
 
+@pytest.mark.alone
 def test_a_stopped_service_is_reported_by_every_channel_and_so_is_its_return(
     host: Any, lab: Any, stopped: Callable[[], None], eventually: Eventually
 ) -> None:

@@ -171,6 +171,7 @@ def test_a_runner_has_an_empty_place_to_work_in_and_may_run_programs_there(host:
     assert host.run("docker exec agent-runner-2 sh -c 'cp /bin/true /tmp/true && /tmp/true'").rc != 0
 
 
+@pytest.mark.alone
 def test_a_service_that_dies_comes_back(host: Any, eventually: Any) -> None:
     before = host.check_output("docker inspect --format '{{.RestartCount}}' mongodb-exporter-1")
     host.check_output("docker exec mongodb-exporter-1 sh -c 'kill 1'")

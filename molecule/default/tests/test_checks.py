@@ -40,6 +40,7 @@ def test_a_tool_that_the_runners_lack_is_named_as_the_cause(appliance: Appliance
     assert "a program is missing in the sandbox; app_agent_runner_packages adds it" in body
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("package", "told"),
     [

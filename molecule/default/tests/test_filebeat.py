@@ -138,6 +138,7 @@ def test_the_broker_is_heard(broker: Any, search: Search, marker: str, eventuall
     assert all("app" in event for event in events)
 
 
+@pytest.mark.alone
 def test_a_restart_loses_nothing_and_repeats_nothing(
     host: Any, search: Search, marker: str, eventually: Eventually
 ) -> None:

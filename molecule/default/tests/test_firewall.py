@@ -108,6 +108,7 @@ def test_no_container_is_reached_by_a_route_through_the_host(host: Host, outside
     assert json.loads(told) == ["silent", "silent", "silent"]
 
 
+@pytest.mark.alone
 def test_the_rules_survive_a_restart_of_nftables(host: Host, outside: Host, lab: Any) -> None:
     ours, filters, addresses = (ruleset(host, table) for table in ("inet appliance", "ip filter", "ip nat"))
     host.check_output("systemctl restart nftables")
@@ -116,6 +117,7 @@ def test_the_rules_survive_a_restart_of_nftables(host: Host, outside: Host, lab:
     assert answers(outside, lab.address, [22, MONGODB]) == {22: "open", MONGODB: "silent"}
 
 
+@pytest.mark.alone
 def test_the_host_stays_shut_while_nftables_is_stopped(host: Host, outside: Host, lab: Any) -> None:
     host.check_output("systemctl stop nftables")
     try:
@@ -126,6 +128,7 @@ def test_the_host_stays_shut_while_nftables_is_stopped(host: Host, outside: Host
         host.check_output("systemctl start nftables")
 
 
+@pytest.mark.alone
 def test_rules_and_containers_survive_a_restart_of_docker(host: Host, outside: Host, lab: Any) -> None:
     ours, running = ruleset(host, "inet appliance"), containers(host)
     host.check_output("systemctl restart docker")

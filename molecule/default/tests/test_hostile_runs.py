@@ -315,6 +315,7 @@ def started(host: Any) -> Mapping[str, str]:
     return {name.lstrip("/"): at for name, at in lines if "agent-runner" not in name}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "script",
     [
@@ -344,6 +345,7 @@ def test_a_run_that_takes_all_it_can_ends_in_bounds_and_costs_no_other_service_a
     eventually(fresh, timeout=RESTART_SECONDS)
 
 
+@pytest.mark.alone
 def test_after_all_of_that_the_next_ticket_becomes_a_pull_request(registered: Appliance) -> None:
     key = f"{PROJECT}-{uuid.uuid4().hex[:8].upper()}"
     ticket = payload.Ticket(key, "Add a discount to the cart", "Customers with a voucher get ten percent off.")

@@ -211,6 +211,7 @@ def without_firewall(host: Any) -> Iterator[None]:
         assert host.run("nft list table inet appliance").rc == 0
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("without_firewall")
 def test_no_container_has_a_route_out_even_without_the_firewall(host: Any, lab: Any) -> None:
     outside = {(lab.services, 443), (lab.services, 9200), (lab.outside, 22), (lab.mirror, 80)}

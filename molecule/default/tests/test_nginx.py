@@ -203,6 +203,7 @@ def test_counters_are_on_loopback_alone(host: Any, edge: Edge) -> None:
         socket.create_connection((edge.address, port("nginx_status_port")), timeout=2)
 
 
+@pytest.mark.alone
 def test_jira_is_told_to_come_back_while_the_api_is_away(host: Any, edge: Edge) -> None:
     host.check_output("docker pause jira-webhook-api")
     try:

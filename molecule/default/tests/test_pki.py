@@ -144,6 +144,7 @@ def authority() -> tuple[str, str]:
     return certificate.public_bytes(pem).decode(), private.decode()
 
 
+@pytest.mark.alone
 def test_a_certificate_that_runs_out_soon_is_renewed_with_its_key(
     host: Host, lab: Any, authority: tuple[str, str], tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def test_the_untrusted_listener_wants_a_jobs_token_for_a_listed_name(ask: Ask) -
     assert ask(UNTRUSTED, "CONNECT jira.lab:443") == "403"
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("rebound")
 def test_a_listed_name_that_points_at_the_host_itself_is_denied(ask: Ask, eventually: Eventually) -> None:
     assert eventually(lambda: ask(TRUSTED, "CONNECT gitea.lab:443")) == "403"

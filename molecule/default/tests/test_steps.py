@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from testinfra.host import Host
 
 from lab import journey
@@ -27,6 +28,7 @@ def containers(host: Host) -> Mapping[str, str]:
     return dict(line.split() for line in lines)
 
 
+@pytest.mark.alone
 def test_a_changed_file_makes_anew_the_container_that_reads_it_and_only_that_one(host: Host, lab: Any) -> None:
     before = containers(host)
     try:
@@ -38,6 +40,7 @@ def test_a_changed_file_makes_anew_the_container_that_reads_it_and_only_that_one
         changed(lab, "app_configure,app_service")
 
 
+@pytest.mark.alone
 def test_step_service_makes_good_what_an_interrupted_run_has_written_only(host: Host, lab: Any) -> None:
     services = {
         "nginx": "/etc/nginx/nginx.conf",
