@@ -9,14 +9,30 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-ALL = re.search(r"^    all\) (?P<parts>.*);;$", (ROOT / "scripts/test").read_text(encoding="utf-8"), re.MULTILINE)
-assert ALL
-PARTS = {part.strip() for part in ALL["parts"].split(";") if part.strip()}
+SCRIPT = (ROOT / "scripts/test").read_text(encoding="utf-8")
+PARTS = {"lint", "app", "host"}
+
+
+def body(function: str) -> str:
+    """A function of scripts/test."""
+    found = re.search(rf"^{function}\(\) {{\n(?P<body>.*?)^}}$", SCRIPT, re.MULTILINE | re.DOTALL)
+    assert found, function
+    return found["body"]
 
 
 def loaded(path: str) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
     return found
+
+
+def test_make_test_runs_what_the_parts_run() -> None:
+    assert {"lint", "tools", "services", "scripts/test converge"} <= {
+        line.strip().removeprefix("setsid ").partition(" >")[0] for line in body("all").splitlines()
+    }
+    assert {line.strip() for line in body("app").splitlines()} == {"tools", "services"}
+    steps = [name for part in ("converge", "all") for name in re.findall(r"for part in (.*?); do", body(part))]
+    sequence = loaded("molecule/default/molecule.yml")["scenario"]["test_sequence"]
+    assert " ".join(steps).replace("-", "_").split() == sequence
 
 
 def test_github_runs_every_part_of_make_test() -> None:
