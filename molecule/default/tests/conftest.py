@@ -18,7 +18,7 @@ alone may stand on another host (scenario bookworm).
 Ports, names, paths and containers' addresses come from the inventory: module `wiring`. No test types one.
 
 Tests run two at a time (pytest-xdist), those of one file one after the other. A test that stops, restarts or replaces a
-part of the host is marked `alone`: it runs after all others, with nothing beside it.
+part of the host is marked `alone`: nothing runs beside it.
 
 In `eventually` an AssertionError of `check` counts as "not yet"; the last one is raised when the time is over.
 
@@ -35,7 +35,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
 import pytest
@@ -44,6 +44,7 @@ import wiring
 import yaml
 from testinfra.host import Host
 from wiring import CHECKOUT
+from xdist.scheduler import LoadScopeScheduling
 
 from lab import hosts, paths
 from lab import outside as outside_host
@@ -101,19 +102,49 @@ class Secrets(dict[str, str]):
         return f"Secrets({', '.join(sorted(self))})"
 
 
+# Files whose tests are not to run beside one another. Those of the first group make containers anew or remember them,
+# those of the second read in squid's log what their own runs asked for. What takes longest begins first.
+_GROUPS = {
+    "containers": ("test_steps", "test_alerts", "test_checks", "test_app", "test_firewall", "test_docker"),
+    "egress": ("test_hostile_runs", "test_packages", "test_egress", "test_squid"),
+}
+
+
+def _group(file: str) -> str:
+    return next((name for name, files in _GROUPS.items() if file in files), file)
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc] # it has no types
+    """Gives the tests of a group, or of a file that is in none, to one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(PurePosixPath(nodeid.partition("::")[0]).stem)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """Have pytest-xdist schedule by group."""
+    return GroupScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what runs alone at the end, and what shares a file's fixtures on one worker."""
-    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+    """Let the groups begin first, in the order of their files, and each file's disturbing tests come last."""
+    order = [file for files in _GROUPS.values() for file in files]
+
     for item in items:
-        group = "alone" if item.get_closest_marker("alone") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+        if item.path.stem not in order:
+            order.append(item.path.stem)
+    items.sort(key=lambda item: (order.index(item.path.stem), _is_alone(item)))
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Hold the host for the test: together with the other worker's, or alone."""
     with paths.state("tests.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        fcntl.flock(lock, fcntl.LOCK_EX if _is_alone(item) else fcntl.LOCK_SH)
         return (yield)
 
 
