@@ -17,7 +17,7 @@ alone may stand on another host (scenario bookworm).
 
 Ports, names, paths and containers' addresses come from the inventory: module `wiring`. No test types one.
 
-Tests run one after the other; with `-n 2 --no-loadscope-reorder` two at a time, those of one file one after the other. A
+Tests run one after the other; with `-n 2 --no-loadscope-reorder` two at a time, those of a file one by one. A
 test that stops, restarts or replaces a part of the host is marked `alone`: nothing runs beside it.
 
 In `eventually` an AssertionError of `check` counts as "not yet"; the last one is raised when the time is over.
